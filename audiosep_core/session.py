@@ -1,0 +1,104 @@
+"""The separation network in ONNX Runtime: magnitudes and conditions in, masks out."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from audiosep_core.bundle import SEPARATOR, Bundle
+from audiosep_core.errors import BundleError, DeviceError
+
+Device = Literal["auto", "cpu", "cuda"]
+_CUDA = "CUDAExecutionProvider"
+_CPU = "CPUExecutionProvider"
+#: Frames × queries that one call may hold: bounds memory on long windows with many queries.
+_MOST_FRAMES = 4096
+
+
+class MaskEstimator:
+    """Runs ``separator.onnx``.
+
+    Args:
+        bundle: The model.
+        device: "cpu", "cuda", or "auto": CUDA where ONNX Runtime can really use it.
+        threads: Threads inside one call on the CPU; 0 takes all cores.
+
+    Raises:
+        DeviceError: "cuda" was asked for and cannot be had, or ONNX Runtime is missing.
+        BundleError: The graph cannot be loaded.
+        ValueError: The device is unknown.
+    """
+
+    def __init__(self, bundle: Bundle, device: Device = "auto", threads: int = 0) -> None:
+        self.config = bundle.config
+        self._session = _open_session(bundle, device, threads)
+        #: The execution provider that was really chosen.
+        self.provider: str = self._session.get_providers()[0]
+
+    def masks(
+        self, magnitude: NDArray[np.float32], conditions: NDArray[np.float32]
+    ) -> NDArray[np.float32]:
+        """Masks of all queries for one window.
+
+        Args:
+            magnitude: (frames, bins), frames a multiple of ``config.frame_multiple``; -1 in
+                frames that lie outside the signal.
+            conditions: (queries, condition_size).
+
+        Returns:
+            (queries, 3, frames, bins): magnitude mask, cosine and sine of the phase rotation.
+        """
+        group = max(1, _MOST_FRAMES // magnitude.shape[0])
+        parts = []
+        for start in range(0, len(conditions), group):
+            some = np.ascontiguousarray(conditions[start : start + group])
+            batch = np.broadcast_to(magnitude, (len(some), 1, *magnitude.shape))
+            feed = {"magnitude": np.ascontiguousarray(batch), "condition": some}
+            parts.append(self._session.run(["mask"], feed)[0])
+        return parts[0] if len(parts) == 1 else np.concatenate(parts)
+
+
+def _open_session(bundle: Bundle, device: Device, threads: int) -> Any:
+    if device not in ("auto", "cpu", "cuda"):
+        raise ValueError(f"device must be 'auto', 'cpu' or 'cuda', not {device!r}")
+    try:
+        import onnxruntime
+    except ImportError:
+        raise DeviceError(
+            "ONNX Runtime is not installed; install audiosep with the extra 'cpu' or 'gpu', "
+            "for example: pip install 'audiosep[cpu]'"
+        ) from None
+    options = onnxruntime.SessionOptions()
+    # Warnings about node placement would land on the terminal of every user.
+    options.log_severity_level = 3
+    options.intra_op_num_threads = threads or (os.cpu_count() or 1)
+    available = onnxruntime.get_available_providers()
+    if device == "cuda" and _CUDA not in available:
+        raise DeviceError(
+            "this ONNX Runtime has no CUDA provider; install audiosep with the extra 'gpu' "
+            "instead of 'cpu', or use --device cpu"
+        )
+    wants_cuda = device != "cpu" and _CUDA in available
+    if wants_cuda and hasattr(onnxruntime, "preload_dlls"):
+        onnxruntime.preload_dlls()
+    providers = [_CUDA, _CPU] if wants_cuda else [_CPU]
+    path = str(bundle.path(SEPARATOR))
+    try:
+        session = onnxruntime.InferenceSession(path, options, providers=providers)
+    except Exception as error:
+        raise BundleError(
+            f"ONNX Runtime cannot load {path}: {str(error).splitlines()[0]}; export it again"
+        ) from None
+    if wants_cuda and session.get_providers()[0] != _CUDA:
+        message = (
+            "ONNX Runtime could not start CUDA (its libraries or a GPU are missing); "
+            "'audiosep doctor' tells which"
+        )
+        if device == "cuda":
+            raise DeviceError(message)
+        warnings.warn(f"{message}; running on the CPU", stacklevel=4)
+    return session

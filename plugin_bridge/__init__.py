@@ -1,0 +1,1 @@
+"""Live use: streaming, pedalboard and the local bridge for DAW front-ends."""

@@ -1,0 +1,1 @@
+"""A training corpus made of the openly licensed sounds that Debian packages carry."""

@@ -1,0 +1,314 @@
+"""Builds the corpus: fetch, unpack, render, label, decode, split, store.
+
+The same packages give byte-identical files.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import hashlib
+import itertools
+import os
+import sys
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from training.corpus.audio import UnreadableAudioError, duration, load
+from training.corpus.fetch import fetch
+from training.corpus.labels import LabelBook, SoundClass, load_labels
+from training.corpus.packages import Package, load_packages
+from training.corpus.render import render, rendered_classes
+from training.corpus.split import group_of, stable_hash, test_groups
+from training.corpus.store import SAMPLE_RATE, Corpus, CorpusWriter
+from training.corpus.unpack import AUDIO_SUFFIXES, unpack
+
+TRAIN_SPEECH_SECONDS = 125 * 60.0
+TEST_SPEECH_SECONDS = 25 * 60.0
+CLASS_SECONDS = 20 * 60.0
+MUSIC_SECONDS = 40 * 60.0
+TRAIN_PHRASES = {"fluid-soundfont-gm": 10, "musescore-general-soundfont-small": 5}
+TEST_PHRASES = 3
+# Single words are joined into passages: a training segment of one word is mostly silence.
+_PASSAGE_SECONDS = 8.0
+_PAUSE_SECONDS = 0.25
+_SOUNDFONT_SUFFIXES = (".sf2", ".sf3")
+
+
+@dataclasses.dataclass(frozen=True)
+class Candidate:
+    """A sound file with its label; ``split`` is None where it depends on the whole class."""
+
+    package: Package
+    path: str
+    file: Path
+    sound: SoundClass
+    split: str | None
+
+    @property
+    def key(self) -> str:
+        """What the labelling rules see."""
+        return f"{self.package.name}/{self.path}"
+
+
+@dataclasses.dataclass(frozen=True)
+class Recording:
+    """A candidate (of a passage: the first of ``parts``) with its audio, (samples,) int16."""
+
+    candidate: Candidate
+    audio: NDArray[np.int16]
+    parts: int = 1
+
+
+def build(
+    folder: Path,
+    packages_folder: Path,
+    packages: Sequence[Package],
+    labels: LabelBook,
+    report: Callable[[str], None] = lambda line: None,
+) -> Corpus:
+    """Build a corpus from packages that were fetched into ``packages_folder``.
+
+    Args:
+        folder: Where ``clips.csv`` and ``audio.i16`` go.
+        packages_folder: Holds ``x/<package>``; unpacked and rendered sounds are kept there too.
+        packages: What to take.
+        labels: How to label.
+        report: Called with lines on the progress.
+
+    Raises:
+        ValueError: A package is missing, an archive is damaged or no sound was found.
+        RuntimeError: fluidsynth is needed and missing, or it fails.
+    """
+    candidates: list[Candidate] = []
+    for package in packages:
+        source = packages_folder / "x" / package.name
+        if not source.is_dir():
+            raise ValueError(f"{source} is missing: build without --packages to fetch it")
+        if package.kind == "sounds":
+            unpacked = packages_folder / "u" / package.name
+            unpack(source, unpacked)
+            candidates += _label(package, (source, unpacked), labels)
+        else:
+            report(f"rendering {package.name}")
+            candidates += _rendered(package, packages_folder, labels)
+    candidates = _within_limits(candidates, labels)
+    recordings = _without_duplicates(_decoded(candidates, report))
+    if not recordings:
+        raise ValueError(f"{packages_folder} holds no sound that a rule names: check its packages")
+    recordings = _join_speech(recordings, labels)
+    _write(folder, recordings)
+    return Corpus(folder)
+
+
+def summary(corpus: Corpus) -> str:
+    """A table of clips, minutes and classes by domain and split."""
+    lines = [f"{'domain':<14}{'split':<7}{'clips':>7}{'minutes':>9}{'classes':>9}"]
+    for domain in sorted({clip.domain for clip in corpus.clips}):
+        for split in ("train", "test"):
+            clips = [clip for clip in corpus.clips if (clip.domain, clip.split) == (domain, split)]
+            minutes = sum(clip.samples for clip in clips) / SAMPLE_RATE / 60
+            classes = len({clip.label for clip in clips})
+            lines.append(f"{domain:<14}{split:<7}{len(clips):>7}{minutes:>9.1f}{classes:>9}")
+    return "\n".join(lines)
+
+
+def _label(package: Package, roots: Iterable[Path], labels: LabelBook) -> Iterator[Candidate]:
+    rendered = rendered_classes()
+    for root in roots:
+        for file in sorted(root.rglob("*")):
+            if file.suffix.lower() not in AUDIO_SUFFIXES or file.is_symlink():
+                continue
+            path = file.relative_to(root).as_posix()
+            key = f"{package.name}/{path}"
+            sound = labels.classify(key)
+            if sound is None:
+                continue
+            split = None
+            if sound.domain == "speech":
+                split = "test" if labels.is_test_speech(key) else "train"
+            elif sound.domain == "music" or (
+                sound.domain == "instruments" and sound.name in rendered
+            ):
+                split = "train"
+            yield Candidate(package, path, file, sound, split)
+
+
+def _rendered(package: Package, folder: Path, labels: LabelBook) -> Iterator[Candidate]:
+    fonts = [
+        path
+        for path in sorted((folder / "x" / package.name).rglob("*"))
+        if path.suffix in _SOUNDFONT_SUFFIXES and not path.is_symlink()
+    ]
+    if not fonts:
+        raise ValueError(f"{package.name} holds no soundfont: check packages.toml")
+    split = "test" if package.kind.startswith("held-out") else "train"
+    phrases = TEST_PHRASES if split == "test" else TRAIN_PHRASES[package.name]
+    target = folder / "rendered" / package.name
+    for label, file in render(fonts[0], target, phrases, seed=package.name):
+        path = f"rendered/{file.relative_to(target).as_posix()}"
+        yield Candidate(package, path, file, labels.named(label), split)
+
+
+def _within_limits(candidates: Sequence[Candidate], labels: LabelBook) -> list[Candidate]:
+    """Cap each class; speech takes turns among its sources so that no speaker prevails."""
+    pools: dict[tuple[str, str], list[Candidate]] = defaultdict(list)
+    for candidate in candidates:
+        held_out = candidate.sound.domain == "speech" and candidate.split == "test"
+        pools[candidate.sound.name, "test" if held_out else ""].append(candidate)
+    kept: list[Candidate] = []
+    for (_, split), pool in pools.items():
+        pool = sorted(pool, key=lambda candidate: stable_hash(candidate.key))
+        limit = CLASS_SECONDS
+        if pool[0].sound.domain == "speech":
+            limit = TEST_SPEECH_SECONDS if split == "test" else TRAIN_SPEECH_SECONDS
+            pool = _in_turns(pool, labels)
+        elif pool[0].sound.domain == "music":
+            limit = MUSIC_SECONDS
+        seconds = 0.0
+        for candidate in pool:
+            if seconds >= limit:
+                break
+            kept.append(candidate)
+            seconds += duration(candidate.file)
+    return sorted(kept, key=lambda candidate: (candidate.sound.name, candidate.key))
+
+
+def _in_turns(pool: Iterable[Candidate], labels: LabelBook) -> list[Candidate]:
+    sources: dict[str, list[Candidate]] = defaultdict(list)
+    for candidate in pool:
+        sources[labels.speech_source(candidate.key)].append(candidate)
+    rounds = itertools.zip_longest(*(sources[name] for name in sorted(sources)))
+    return [candidate for turn in rounds for candidate in turn if candidate is not None]
+
+
+def _decoded(
+    candidates: Sequence[Candidate], report: Callable[[str], None]
+) -> Iterator[Recording]:
+    dropped: Counter[str] = Counter()
+    with ProcessPoolExecutor() as pool:
+        files = [candidate.file for candidate in candidates]
+        results = zip(candidates, pool.map(_load, files, chunksize=32), strict=True)
+        for number, (candidate, audio) in enumerate(results, 1):
+            if isinstance(audio, str):
+                dropped[audio] += 1
+            else:
+                yield Recording(candidate, audio)
+            if number % 1000 == 0 or number == len(candidates):
+                report(f"decoded {number} of {len(candidates)} files")
+    for reason, count in sorted(dropped.items()):
+        report(f"left out {count} {reason} files")
+
+
+def _load(file: Path) -> NDArray[np.int16] | str:
+    try:
+        audio = load(file)
+    except UnreadableAudioError:
+        return "unreadable"
+    return "too short or silent" if audio is None else audio
+
+
+def _without_duplicates(recordings: Iterable[Recording]) -> list[Recording]:
+    """The first of all recordings with the same samples."""
+    first: dict[bytes, Recording] = {}
+    for recording in recordings:
+        first.setdefault(hashlib.sha256(recording.audio.tobytes()).digest(), recording)
+    return list(first.values())
+
+
+def _join_speech(recordings: Iterable[Recording], labels: LabelBook) -> list[Recording]:
+    """Join short speech of one source, in a stable random order, into longer passages."""
+    others: list[Recording] = []
+    waiting: dict[str, list[Recording]] = defaultdict(list)
+    for recording in recordings:
+        if recording.candidate.sound.domain == "speech":
+            waiting[labels.speech_source(recording.candidate.key)].append(recording)
+        else:
+            others.append(recording)
+    for name in sorted(waiting):
+        queue = sorted(waiting[name], key=lambda each: stable_hash(each.candidate.key))
+        passage: list[Recording] = []
+        seconds = 0.0
+        for recording in queue:
+            passage.append(recording)
+            seconds += len(recording.audio) / SAMPLE_RATE + _PAUSE_SECONDS
+            if seconds >= _PASSAGE_SECONDS:
+                others.append(_passage(passage))
+                passage, seconds = [], 0.0
+        if passage:
+            others.append(_passage(passage))
+    return others
+
+
+def _passage(parts: Sequence[Recording]) -> Recording:
+    pause = np.zeros(int(_PAUSE_SECONDS * SAMPLE_RATE), np.int16)
+    pieces = [piece for part in parts for piece in (part.audio, pause)][:-1]
+    return Recording(parts[0].candidate, np.concatenate(pieces), len(parts))
+
+
+def _write(folder: Path, recordings: Iterable[Recording]) -> None:
+    classes: dict[str, list[Recording]] = defaultdict(list)
+    for recording in recordings:
+        classes[recording.candidate.sound.name].append(recording)
+    with CorpusWriter(folder) as writer:
+        for name in sorted(classes):
+            open_ones = [each.candidate for each in classes[name] if each.candidate.split is None]
+            groups = {each.key: group_of(each.package.name, each.path) for each in open_ones}
+            held_out = test_groups(name, list(groups.values()))
+            for recording in sorted(classes[name], key=lambda each: each.candidate.key):
+                candidate = recording.candidate
+                split = candidate.split or (
+                    "test" if groups[candidate.key] in held_out else "train"
+                )
+                more = f" and {recording.parts - 1} more" if recording.parts > 1 else ""
+                writer.add(
+                    recording.audio,
+                    package=candidate.package.name,
+                    path=candidate.path + more,
+                    label=name,
+                    domain=candidate.sound.domain,
+                    split=split,
+                    licence=candidate.package.licence,
+                )
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; returns the exit status."""
+    parser = argparse.ArgumentParser(
+        prog="python -m training.corpus.build",
+        description="Build the training corpus from Debian packages (about 5 GB to download).",
+        epilog="example: python -m training.corpus.build data/corpus --packages data/packages",
+    )
+    parser.add_argument("folder", type=Path, help="where the corpus goes")
+    parser.add_argument(
+        "--packages",
+        type=Path,
+        help="folder to keep the packages in; what is there is not fetched again "
+        "(default: FOLDER/packages)",
+    )
+    options = parser.parse_args(arguments)
+    packages_folder: Path = options.packages or options.folder / "packages"
+    packages = load_packages()
+    try:
+        fetch([package.name for package in packages], packages_folder, _report)
+        corpus = build(options.folder, packages_folder, packages, load_labels(), _report)
+    except (OSError, RuntimeError, ValueError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    print(summary(corpus))
+    return 0
+
+
+def _report(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    # Decoders that start threads of their own only slow down one process a core.
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    sys.exit(main())

@@ -1,0 +1,45 @@
+"""Mixtures for training: loudness augmentation and declipping, as the released code does it."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+_SMALLEST_RATIO = 0.02
+_LARGEST_RATIO = 50.0
+
+
+def match_energy(background: NDArray[np.float32], target: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Scale the background to the target's energy; the ratio of energies is held in 0.02…50.
+
+    Args:
+        background: (samples,) any signal.
+        target: (samples,) the signal whose energy is taken.
+    """
+    energy = max(float(np.mean(background**2)), 1e-10)
+    ratio = np.clip(max(float(np.mean(target**2)), 1e-10) / energy, _SMALLEST_RATIO, _LARGEST_RATIO)
+    return background * np.float32(np.sqrt(ratio))
+
+
+def mix(
+    target: NDArray[np.float32], background: NDArray[np.float32], gain_db: float
+) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
+    """Mix the energy-matched background into the target.
+
+    Args:
+        target: (samples,) float32.
+        background: (samples,) float32.
+        gain_db: Level of the background over the target's, in dB (the paper draws −10…10).
+
+    Returns:
+        mixture, target and background, scaled down together where the mixture would exceed
+        full scale: mixture == target + background.
+    """
+    background = match_energy(background, target) * np.float32(10 ** (gain_db / 20))
+    mixture = target + background
+    peak = float(np.abs(mixture).max())
+    if peak > 1:
+        scale = np.float32(0.9 / peak)
+        target, background = target * scale, background * scale
+        mixture = target + background
+    return mixture, target, background
