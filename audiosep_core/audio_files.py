@@ -21,7 +21,20 @@ from audiosep_core.errors import AudioFileError, AudioPathError
 
 #: Endings that are looked for in folders.
 AUDIO_ENDINGS = frozenset(
-    (".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aiff", ".aif", ".aifc", ".w64", ".caf", ".au")
+    (
+        ".wav",
+        ".flac",
+        ".ogg",
+        ".oga",
+        ".opus",
+        ".mp3",
+        ".aiff",
+        ".aif",
+        ".aifc",
+        ".w64",
+        ".caf",
+        ".au",
+    )
 )
 #: ``--format`` to container, sample type and ending.
 FORMATS = {"wav": ("WAV", "FLOAT", ".wav"), "flac": ("FLAC", "PCM_24", ".flac")}
@@ -60,7 +73,9 @@ class AudioReader:
                 raise AudioFileError(f"{path} is an empty file; copy it again")
             self._file = soundfile.SoundFile(path)
         except soundfile.LibsndfileError as error:
-            raise AudioFileError(f"{path} is no audio file that can be read: {_reason(error)}") from None
+            raise AudioFileError(
+                f"{path} is no audio file that can be read: {_reason(error)}"
+            ) from None
         except OSError as error:
             raise AudioFileError(f"{path} cannot be opened: {error.strerror or error}") from None
         self.sample_rate: int = self._file.samplerate
@@ -122,14 +137,17 @@ class AudioReader:
             if not separator or name.strip() not in ("data", "SSND", "Data Size"):
                 continue
             promised, present = size.strip(), tail.rstrip(") ")
-            if promised.isdigit() and present.isdigit():
-                if int(promised) > int(present) and int(promised) not in _UNKNOWN_SIZES:
-                    raise AudioFileError(
-                        f"{self.path} is truncated: its header promises {promised} bytes of audio, "
-                        f"{present} are there; copy it again"
-                    )
+            if not (promised.isdigit() and present.isdigit()):
+                continue
+            if int(present) < int(promised) and int(promised) not in _UNKNOWN_SIZES:
+                raise AudioFileError(
+                    f"{self.path} is truncated: its header promises {promised} bytes of audio, "
+                    f"{present} are there; copy it again"
+                )
         if self.format == "OGG" and not _ogg_ends(self.path):
-            raise AudioFileError(f"{self.path} is truncated: its last page is missing; copy it again")
+            raise AudioFileError(
+                f"{self.path} is truncated: its last page is missing; copy it again"
+            )
 
 
 class AudioWriter:

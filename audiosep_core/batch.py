@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 import re
+import tempfile
 import unicodedata
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -189,16 +189,26 @@ def _write(writers: list[AudioWriter], stems: NDArray[np.float32]) -> None:
         writer.write(stem)
 
 
+def check_writable(folder: Path) -> list[Path]:
+    """Make a folder and those above it; returns the ones that were missing, innermost first.
+
+    Raises:
+        AudioPathError: It cannot be made, or may not be written to.
+    """
+    missing = [path for path in (folder, *folder.parents) if not path.exists()]
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise AudioPathError(f"{folder} cannot be written to: {error.strerror or error}") from None
+    return missing
+
+
 @contextmanager
 def _new_folder(folder: Path) -> Iterator[None]:
     """Make a folder; if what is done in it fails, remove again what was made."""
-    made = [path for path in (folder, *folder.parents) if not path.exists()]
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        if not os.access(folder, os.W_OK):
-            raise PermissionError(None, "permission denied")
-    except OSError as error:
-        raise AudioPathError(f"{folder} cannot be written to: {error.strerror or error}") from None
+    made = check_writable(folder)
     try:
         yield
     except BaseException:

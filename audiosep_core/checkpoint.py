@@ -87,7 +87,9 @@ def load_weights(net: SeparatorNetwork, weights: Mapping[str, Tensor]) -> None:
     expected = net.state_dict()
     learned = {name for name in expected if not any(part in f".{name}" for part in _FOURIER)}
     problems = [f"{name} is missing" for name in sorted(learned - set(weights))]
-    problems += [f"{name} is not part of the network" for name in sorted(set(weights) - set(expected))]
+    problems += [
+        f"{name} is not part of the network" for name in sorted(set(weights) - set(expected))
+    ]
     for name in sorted(set(weights) & set(expected)):
         found, wanted = tuple(weights[name].shape), tuple(expected[name].shape)
         if found != wanted:

@@ -64,8 +64,10 @@ class SeparatorConfig:
                 f"window must be a multiple of {2 * self.bands * 2**FREQUENCY_POOLINGS}, so that "
                 f"its bins can be halved six times in {self.bands} bands, not {self.window}"
             )
-        if self.hop > self.window // 2:
-            raise ValueError(f"hop must be at most half the window ({self.window // 2}), not {self.hop}")
+        if self.hop >= self.window // 2:
+            raise ValueError(
+                f"hop must be under half the window ({self.window // 2}), not {self.hop}"
+            )
 
     @property
     def bins(self) -> int:

@@ -46,6 +46,7 @@ class ConvBlock(nn.Module):
         self.shortcut = nn.Conv2d(inputs, outputs, 1) if inputs != outputs else None
 
     def forward(self, x: Tensor, film: dict[str, Tensor], path: str) -> Tensor:
+        """(batch, inputs, frames, bins) to (batch, outputs, frames, bins)."""
         y = self.conv1(_activate(x, self.bn1, film[f"{path}->beta1"]))
         y = self.conv2(_activate(y, self.bn2, film[f"{path}->beta2"]))
         return y + (x if self.shortcut is None else self.shortcut(x))
@@ -77,6 +78,7 @@ class DecoderBlock(nn.Module):
         self.bn2 = _batch_norm(inputs)
 
     def forward(self, x: Tensor, skip: Tensor, film: dict[str, Tensor], path: str) -> Tensor:
+        """Doubles the resolution of ``x`` to that of ``skip``."""
         x = self.conv1(_activate(x, self.bn1, film[f"{path}->beta1"]))
         return self.conv_block2(torch.cat([x, skip], 1), film, f"{path}->conv_block2")
 
@@ -203,7 +205,10 @@ class FourierKernels(nn.Module):
         sign = 1 if self.inverse else -1
         phase = torch.outer(torch.arange(rows), torch.arange(n)) % n * (sign * 2 * torch.pi / n)
         if not self.inverse:
-            kernels = {"conv_real.weight": phase.cos() * hann, "conv_imag.weight": phase.sin() * hann}
+            kernels = {
+                "conv_real.weight": phase.cos() * hann,
+                "conv_imag.weight": phase.sin() * hann,
+            }
             return {name: kernel[:, None].float() for name, kernel in kernels.items()}
         hann_column = hann[:, None] / n
         return {

@@ -62,14 +62,18 @@ class QueryPack:
             queries = json.loads(metadata["queries"])
             made_with = metadata["encoder"]
         except (OSError, SafetensorError, KeyError, ValueError) as error:
-            raise BundleError(f"the query pack {path} is damaged ({error}); make it again") from None
+            raise BundleError(
+                f"the query pack {path} is damaged ({error}); make it again"
+            ) from None
         if made_with != encoder_hash:
             raise BundleError(
                 f"the query pack {path} was made with another text encoder; make it again for "
                 "this model"
             )
         if embeddings.ndim != 2 or len(embeddings) != len(queries):
-            raise BundleError(f"the query pack {path} is damaged (its sizes disagree); make it again")
+            raise BundleError(
+                f"the query pack {path} is damaged (its sizes disagree); make it again"
+            )
         return cls(queries, embeddings.astype(np.float32), made_with)
 
 

@@ -141,7 +141,7 @@ def check_audio(audio: ArrayLike) -> NDArray[np.float32]:
     array = np.asarray(audio)
     if array.dtype not in (np.float32, np.float64):
         raise TypeError(
-            f"audio must be float32 or float64 in -1…1, not {array.dtype}; scale whole numbers first"
+            f"audio must be float32 or float64 in -1…1, not {array.dtype}; scale integers first"
         )
     if array.ndim not in (1, 2):
         raise ValueError(f"audio must be (channels, frames) or (frames,), not {array.shape}")

@@ -114,4 +114,5 @@ class Synthesis:
     ) -> NDArray[np.float32]:
         skipped = min(self._skip, total.shape[-1])
         self._skip -= skipped
-        return total[..., skipped:] / np.maximum(weight[skipped:], 1e-11)
+        floored = np.maximum(weight[skipped:], 1e-11)
+        return np.divide(total[..., skipped:], floored, dtype=np.float32)

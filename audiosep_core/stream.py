@@ -35,7 +35,9 @@ class Windows:
 
     def __post_init__(self) -> None:
         if self.hop < 1 or self.context < 0 or self.look_ahead < 0:
-            raise ValueError(f"a window needs a hop of at least one frame and no negative part: {self}")
+            raise ValueError(
+                f"a window needs a hop of at least one frame and no negative part: {self}"
+            )
 
 
 class SeparationStream:
@@ -109,7 +111,7 @@ class SeparationStream:
                 self._top.push(masks[:, 0])
             frames = masks.shape[2]
             rotation = masks[:, 0] * (masks[:, 1] + 1j * masks[:, 2])
-            target = self._spectra.peek(frames) * rotation[:, None]
+            target = np.multiply(self._spectra.peek(frames), rotation[:, None], dtype=np.complex64)
             self._spectra.drop(frames)
             self._emit(self._synthesis.push(target), last=False)
 
@@ -118,12 +120,13 @@ class SeparationStream:
         queries, channels = self._shape
         count = min(stems.shape[-1], len(self._band))
         band = self._band.pop(count)
-        stacked = np.concatenate([stems[..., :count].reshape(-1, count), band])
+        flat = stems[..., :count].reshape(queries * channels, count)
+        stacked = np.concatenate([flat, band])
         parts = [self._up.push(stacked)]
         if last:
             parts.append(self._up.finish())
         for part in parts:
-            shaped = part.reshape(queries + 1, channels, -1)
+            shaped = part.reshape(queries + 1, channels, part.shape[-1])
             # Rounding at the end of a stream may leave a sample more or less than went in.
             wanted = min(shaped.shape[-1], len(self._mixture))
             self._finish_block(shaped[:-1, :, :wanted], shaped[-1, :, :wanted])

@@ -286,7 +286,7 @@ class EmbeddingCache:
             return
         for entry in sorted(found, key=lambda entry: entry.stat().st_mtime_ns)[:excess]:
             with contextlib.suppress(OSError):
-                os.unlink(entry.path)
+                Path(entry.path).unlink()
 
 
 def _checksum(key: bytes, body: bytes) -> bytes:
@@ -295,12 +295,13 @@ def _checksum(key: bytes, body: bytes) -> bytes:
 
 
 def _write_atomically(path: Path, content: bytes) -> None:
-    descriptor, temporary = tempfile.mkstemp(prefix=f"{path.name}.", dir=path.parent)
+    descriptor, name = tempfile.mkstemp(prefix=f"{path.name}.", dir=path.parent)
+    temporary = Path(name)
     try:
         with os.fdopen(descriptor, "wb") as file:
             file.write(content)
-        os.replace(temporary, path)
+        temporary.replace(path)
     except BaseException:
         with contextlib.suppress(OSError):
-            os.unlink(temporary)
+            temporary.unlink()
         raise

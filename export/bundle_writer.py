@@ -83,4 +83,3 @@ def _replace(folder: Path, target: Path) -> None:
             folder.rename(target)
     else:
         folder.rename(target)
-

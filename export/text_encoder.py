@@ -232,10 +232,8 @@ def _reference_embeddings(folder: Path, queries: Sequence[str]) -> _Array:
     tokenizer = tokenizers.Tokenizer.from_file(str(folder / "tokenizer.json"))
     tokenizer.no_padding()
     tokenizer.enable_truncation(MAX_TOKENS)
-    model: Any = transformers.BertModel.from_pretrained(
-        str(folder), local_files_only=True, dtype=torch.float32
-    )
-    model.eval()
+    model: Any = transformers.BertModel.from_pretrained(str(folder), local_files_only=True)
+    model.float().eval()
     tokens = [tokenizer.encode(normalise_query(query)).ids for query in queries]
     alike: dict[int, list[int]] = {}
     for row, ids in enumerate(tokens):

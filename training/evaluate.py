@@ -1,6 +1,6 @@
 """Scores an exported model on held-out mixtures, through the runtime that ships.
 
-    python -m training.evaluate CORPUS --model mini --count 400
+python -m training.evaluate CORPUS --model mini --count 400
 """
 
 from __future__ import annotations

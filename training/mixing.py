@@ -9,7 +9,9 @@ _SMALLEST_RATIO = 0.02
 _LARGEST_RATIO = 50.0
 
 
-def match_energy(background: NDArray[np.float32], target: NDArray[np.float32]) -> NDArray[np.float32]:
+def match_energy(
+    background: NDArray[np.float32], target: NDArray[np.float32]
+) -> NDArray[np.float32]:
     """Scale the background to the target's energy; the ratio of energies is held in 0.02…50.
 
     Args:

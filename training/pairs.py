@@ -70,7 +70,9 @@ class PairSampler:
         for label in self._clips:
             by_domain[corpus.domain(label)].append(label)
         if len(self._clips) < 2:
-            raise ValueError(f"the {split} split needs at least two classes, found {len(self._clips)}")
+            raise ValueError(
+                f"the {split} split needs at least two classes, found {len(self._clips)}"
+            )
         self._labels: list[str] = []
         probabilities: list[float] = []
         for domain, weight in weights.items():

@@ -32,7 +32,8 @@ class PhraseBook:
         index = rng.integers(len(choices))
         if rng.random() < 0.5:
             index -= index % len(_TEMPLATES)
-        noisy = choices[index] + rng.normal(0, _NOISE, choices.shape[1]).astype(np.float32)
+        noise = rng.standard_normal(choices.shape[1], np.float32) * np.float32(_NOISE)
+        noisy: NDArray[np.float32] = choices[index] + noise
         return noisy / np.linalg.norm(noisy)
 
     def embed(self, query: str) -> NDArray[np.float32]:

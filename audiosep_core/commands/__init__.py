@@ -38,7 +38,7 @@ class _LazyGroup(click.Group):
 @click.group(cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="audiosep")
 def cli() -> None:
-    """Separate any sound you can describe.
+    r"""Separate any sound you can describe.
 
     \b
     Examples:
@@ -50,9 +50,8 @@ def cli() -> None:
 def main() -> None:
     """Run the command; a user's mistake ends in one sentence, not in a traceback."""
     try:
-        cli.main(standalone_mode=False)
-    except click.exceptions.Exit as stop:
-        sys.exit(stop.exit_code)
+        # Without standalone mode click returns the code of an Exit instead of exiting.
+        sys.exit(cli.main(standalone_mode=False))
     except click.ClickException as error:
         error.show()
         sys.exit(error.exit_code)

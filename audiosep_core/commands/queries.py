@@ -31,7 +31,7 @@ def list_queries(model: str, search: str, as_json: bool) -> None:
 @click.argument("texts", nargs=-1, required=True)
 @model_option
 def add(texts: tuple[str, ...], model: str) -> None:
-    """Encode TEXTS now and keep their embeddings in your cache.
+    r"""Encode TEXTS now and keep their embeddings in your cache.
 
     \b
     Example:

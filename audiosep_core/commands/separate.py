@@ -22,15 +22,32 @@ Examples:
 """
 )
 @click.argument("inputs", nargs=-1, required=True, type=click.Path(path_type=Path))
-@click.option("-q", "--query", "queries", multiple=True, required=True, metavar="TEXT",
-              help="A sound to separate, in words; repeat for more stems.")
-@click.option("-o", "--output", required=True, type=click.Path(path_type=Path), metavar="DIR",
-              help="Folder for the stems: DIR/<input>/<query>.<ending>.")
+@click.option(
+    "-q",
+    "--query",
+    "queries",
+    multiple=True,
+    required=True,
+    metavar="TEXT",
+    help="A sound to separate, in words; repeat for more stems.",
+)
+@click.option(
+    "-o",
+    "--output",
+    required=True,
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="Folder for the stems: DIR/<input>/<query>.<ending>.",
+)
 @click.option("--residual", is_flag=True, help="Write what the stems leave over, too.")
 @model_option
 @device_option
-@click.option("--format", "format", type=click.Choice(list(FORMATS)),
-              help="wav (32-bit float) or flac (24 bit) instead of each input's own type.")
+@click.option(
+    "--format",
+    "format",
+    type=click.Choice(list(FORMATS)),
+    help="wav (32-bit float) or flac (24 bit) instead of each input's own type.",
+)
 @click.option("--overwrite", is_flag=True, help="Replace files that exist.")
 @click.option("--json", "as_json", is_flag=True, help="Print what was written as JSON.")
 def command(

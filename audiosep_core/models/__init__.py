@@ -42,7 +42,12 @@ def open_model(name_or_path: str | Path = DEFAULT_MODEL) -> Bundle:
     )
 
 
+def packaged_folder(name: str) -> Path:
+    """Where a model that ships lies."""
+    return _PACKAGED / name
+
+
 def bundled_text_encoder() -> TextEncoder:
     """The sentence encoder of the default model."""
-    folder = _PACKAGED / DEFAULT_MODEL
+    folder = packaged_folder(DEFAULT_MODEL)
     return TextEncoder(folder / TEXT_ENCODER, folder / TOKENIZER)

@@ -10,16 +10,18 @@ import numpy as np
 import pytest
 
 pytest.importorskip("onnx")
-torch = pytest.importorskip("torch")
-transformers = pytest.importorskip("transformers")
+pytest.importorskip("torch")
+pytest.importorskip("transformers")
 
-import onnx  # noqa: E402
-import onnxruntime  # noqa: E402
-import tokenizers  # noqa: E402
-from safetensors.torch import save_file  # noqa: E402
+import onnx
+import onnxruntime
+import tokenizers
+import torch
+import transformers
+from safetensors.torch import save_file
 
-from audiosep_core.text import MAX_TOKENS  # noqa: E402
-from export.text_encoder import (  # noqa: E402
+from audiosep_core.text import MAX_TOKENS
+from export.text_encoder import (
     OPSET,
     SentenceEncoderFiles,
     export_sentence_encoder,
@@ -165,6 +167,7 @@ def test_the_tokenizer_truncates_and_does_not_pad(
 ) -> None:
     tokenizer = tokenizers.Tokenizer.from_file(str(small[1].tokenizer))
     assert tokenizer.padding is None
+    assert tokenizer.truncation is not None
     assert tokenizer.truncation["max_length"] == MAX_TOKENS
 
 
@@ -224,6 +227,7 @@ def test_verification_queries_are_many_and_different() -> None:
 
 
 @needs_package
+@pytest.mark.slow
 def test_the_released_encoder_agrees_on_every_query(
     full: tuple[Path, SentenceEncoderFiles],
 ) -> None:

@@ -1,4 +1,4 @@
-"""The corpus recipe on tiny inputs: rules, archives, splits, rendering, storage, the whole build."""
+"""The corpus recipe on tiny inputs: rules, archives, splits, rendering, storage, a whole build."""
 
 from __future__ import annotations
 
@@ -16,13 +16,15 @@ import soundfile
 
 from training.corpus import build as building
 from training.corpus.audio import UnreadableAudioError, duration, load, prepare
+from training.corpus.duplicates import merge_copies
 from training.corpus.fetch import fetch
 from training.corpus.labels import LabelBook, load_labels
 from training.corpus.midi import MidiFile, Note
 from training.corpus.packages import Package, load_packages
 from training.corpus.phrases import DRUM_KEYS, groove, phrase
 from training.corpus.render import INSTRUMENTS, render, rendered_classes, score
-from training.corpus.split import group_of, stable_hash, test_groups as held_out_groups
+from training.corpus.split import group_of, stable_hash
+from training.corpus.split import test_groups as held_out_groups
 from training.corpus.store import SAMPLE_RATE, Corpus, CorpusWriter, quantise
 from training.corpus.unpack import read_archive, unpack
 
@@ -95,6 +97,7 @@ class TestLabels:
         assert book.speech_source(f"{stamp}_fr.ogg") != book.speech_source(f"{stamp}_ru.ogg")
         assert book.is_test_speech(f"{stamp}.ogg") and book.is_test_speech(f"{stamp}_da.ogg")
         assert not book.is_test_speech(f"{stamp}_fr.ogg")
+        assert book.is_test_speech(f"{stamp[:-9]}/symbols/math/1_en_GB.ogg")
         word = "ktuberling-data/usr/share/ktuberling/sounds/en/ball.ogg"
         assert book.speech_source(word) == "ktuberling-data/en"
 
@@ -197,6 +200,14 @@ class TestSplit:
             clips = sum(groups.count(group) for group in held)
             assert 1 <= clips <= max(1, 0.25 * len(groups))
 
+    def test_copies_join_their_groups(self) -> None:
+        rng = np.random.default_rng(0)
+        noises = [quantise(0.1 * rng.standard_normal(20000, np.float32)) for _ in range(3)]
+        late_copy = quantise(0.3 * np.concatenate([np.zeros(700), noises[0] / 32767]))
+        audios = [*noises, late_copy, noises[1][:9]]
+        assert merge_copies(["d", "c", "b", "a", "b"], audios) == ["a", "c", "b", "a", "b"]
+        assert merge_copies([], []) == []
+
     def test_hash_is_stable(self) -> None:
         assert stable_hash("dog") == 14799769488196005352
 
@@ -209,7 +220,7 @@ class TestRendering:
         data = midi.encode()
         assert data[:14] == b"MThd" + struct.pack(">I3H", 6, 0, 1, 480)
         # 960 ticks are 0x87 0x40 as a variable-length number, 480 are 0x83 0x60.
-        track = "00c028" "8740903c64" "8360803c00" "00ff2f00"
+        track = "".join(("00c028", "8740903c64", "8360803c00", "00ff2f00"))
         assert data[22:].hex() == track
         assert data[18:22] == struct.pack(">I", len(track) // 2)
 
@@ -250,7 +261,9 @@ class TestStore:
     def write(self, folder: Path) -> list[np.ndarray]:
         audios = [quantise(tone(0.5)), quantise(tone(0.25, 600.0))]
         with CorpusWriter(folder) as writer:
-            for audio, label, split in zip(audios, ("dog bark", "piano"), ("train", "test")):
+            for audio, label, split in zip(
+                audios, ("dog bark", "piano"), ("train", "test"), strict=True
+            ):
                 domain = load_labels().named(label).domain
                 writer.add(
                     audio,
@@ -269,7 +282,7 @@ class TestStore:
         assert [clip.label for clip in corpus.clips] == ["dog bark", "piano"]
         assert corpus.clips[1].offset == len(audios[0])
         assert corpus.clips[0].path == 'odd, "name".ogg'
-        for clip, audio in zip(corpus.clips, audios):
+        for clip, audio in zip(corpus.clips, audios, strict=True):
             read = corpus.audio(clip)
             assert read.dtype == np.float32
             np.testing.assert_array_equal(quantise(read), audio)
@@ -296,7 +309,9 @@ class TestStore:
         (tmp_path / "clips.csv").write_text(table.replace("16000", "many", 1))
         with pytest.raises(ValueError, match="line 2 is no clip"):
             Corpus(tmp_path)
-        (tmp_path / "clips.csv").write_text("\n".join(table.splitlines()[:1] + table.splitlines()[2:]))
+        (tmp_path / "clips.csv").write_text(
+            "\n".join(table.splitlines()[:1] + table.splitlines()[2:])
+        )
         with pytest.raises(ValueError, match="does not follow"):
             Corpus(tmp_path)
         (tmp_path / "clips.csv").write_text("other,columns\n")
@@ -342,9 +357,7 @@ class TestBuild:
     def test_small_corpus(self, tmp_path: Path) -> None:
         source = self.packages_folder(tmp_path / "packages")
         lines: list[str] = []
-        corpus = building.build(
-            tmp_path / "a", source, self.packages, load_labels(), lines.append
-        )
+        corpus = building.build(tmp_path / "a", source, self.packages, load_labels(), lines.append)
         counts = Counter((clip.label, clip.split) for clip in corpus.clips)
         assert counts["dog bark", "train"] == 2
         assert counts["cat meow", "train"] == 2 and counts["cat meow", "test"] == 1

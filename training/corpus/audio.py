@@ -80,7 +80,9 @@ def _decode(path: Path) -> tuple[NDArray[np.float32], int]:
         try:
             return _read(wave)
         except soundfile.SoundFileError as error:
-            raise UnreadableAudioError(f"neither libsndfile nor ffmpeg can decode {path}") from error
+            raise UnreadableAudioError(
+                f"neither libsndfile nor ffmpeg can decode {path}"
+            ) from error
 
 
 def _read(path: Path) -> tuple[NDArray[np.float32], int]:

@@ -9,7 +9,6 @@ import argparse
 import dataclasses
 import hashlib
 import itertools
-import os
 import sys
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -20,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from training.corpus.audio import UnreadableAudioError, duration, load
+from training.corpus.duplicates import merge_copies
 from training.corpus.fetch import fetch
 from training.corpus.labels import LabelBook, SoundClass, load_labels
 from training.corpus.packages import Package, load_packages
@@ -30,6 +30,7 @@ from training.corpus.unpack import AUDIO_SUFFIXES, unpack
 
 TRAIN_SPEECH_SECONDS = 125 * 60.0
 TEST_SPEECH_SECONDS = 25 * 60.0
+SPEAKER_SECONDS = 12 * 60.0
 CLASS_SECONDS = 20 * 60.0
 MUSIC_SECONDS = 40 * 60.0
 TRAIN_PHRASES = {"fluid-soundfont-gm": 10, "musescore-general-soundfont-small": 5}
@@ -89,7 +90,7 @@ def build(
     for package in packages:
         source = packages_folder / "x" / package.name
         if not source.is_dir():
-            raise ValueError(f"{source} is missing: build without --packages to fetch it")
+            raise ValueError(f"{source} is missing: fetch the package first")
         if package.kind == "sounds":
             unpacked = packages_folder / "u" / package.name
             unpack(source, unpacked)
@@ -170,26 +171,32 @@ def _within_limits(candidates: Sequence[Candidate], labels: LabelBook) -> list[C
             pool = _in_turns(pool, labels)
         elif pool[0].sound.domain == "music":
             limit = MUSIC_SECONDS
-        seconds = 0.0
-        for candidate in pool:
-            if seconds >= limit:
-                break
-            kept.append(candidate)
-            seconds += duration(candidate.file)
+        kept += _first_seconds(pool, limit)
     return sorted(kept, key=lambda candidate: (candidate.sound.name, candidate.key))
+
+
+def _first_seconds(candidates: Iterable[Candidate], limit: float) -> list[Candidate]:
+    kept: list[Candidate] = []
+    seconds = 0.0
+    for candidate in candidates:
+        if seconds >= limit:
+            break
+        kept.append(candidate)
+        seconds += duration(candidate.file)
+    return kept
 
 
 def _in_turns(pool: Iterable[Candidate], labels: LabelBook) -> list[Candidate]:
     sources: dict[str, list[Candidate]] = defaultdict(list)
     for candidate in pool:
         sources[labels.speech_source(candidate.key)].append(candidate)
+    for name, source in sources.items():
+        sources[name] = _first_seconds(source, SPEAKER_SECONDS)
     rounds = itertools.zip_longest(*(sources[name] for name in sorted(sources)))
     return [candidate for turn in rounds for candidate in turn if candidate is not None]
 
 
-def _decoded(
-    candidates: Sequence[Candidate], report: Callable[[str], None]
-) -> Iterator[Recording]:
+def _decoded(candidates: Sequence[Candidate], report: Callable[[str], None]) -> Iterator[Recording]:
     dropped: Counter[str] = Counter()
     with ProcessPoolExecutor() as pool:
         files = [candidate.file for candidate in candidates]
@@ -257,8 +264,7 @@ def _write(folder: Path, recordings: Iterable[Recording]) -> None:
         classes[recording.candidate.sound.name].append(recording)
     with CorpusWriter(folder) as writer:
         for name in sorted(classes):
-            open_ones = [each.candidate for each in classes[name] if each.candidate.split is None]
-            groups = {each.key: group_of(each.package.name, each.path) for each in open_ones}
+            groups = _groups([each for each in classes[name] if each.candidate.split is None])
             held_out = test_groups(name, list(groups.values()))
             for recording in sorted(classes[name], key=lambda each: each.candidate.key):
                 candidate = recording.candidate
@@ -275,6 +281,14 @@ def _write(folder: Path, recordings: Iterable[Recording]) -> None:
                     split=split,
                     licence=candidate.package.licence,
                 )
+
+
+def _groups(recordings: Sequence[Recording]) -> dict[str, str]:
+    """The group of each recording by its key: what must not be on both sides of the split."""
+    candidates = [recording.candidate for recording in recordings]
+    names = [group_of(candidate.package.name, candidate.path) for candidate in candidates]
+    merged = merge_copies(names, [recording.audio for recording in recordings])
+    return dict(zip((candidate.key for candidate in candidates), merged, strict=True))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -309,6 +323,4 @@ def _report(line: str) -> None:
 
 
 if __name__ == "__main__":
-    # Decoders that start threads of their own only slow down one process a core.
-    os.environ.setdefault("OMP_NUM_THREADS", "1")
     sys.exit(main())

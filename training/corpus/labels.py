@@ -5,17 +5,12 @@ from __future__ import annotations
 import dataclasses
 import functools
 import re
-import sys
-from pathlib import Path
 from typing import Any
 
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
+from training.corpus.facts import read_facts
 
 DOMAINS = ("speech", "instruments", "drums", "sound events", "music")
-_LABELS_FILE = Path(__file__).with_name("labels.toml")
+_LABELS_FILE = "labels.toml"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -73,7 +68,7 @@ class LabelBook:
             return self._classes[name]
         except KeyError:
             raise ValueError(
-                f"there is no class {name!r} in {_LABELS_FILE.name}: "
+                f"there is no class {name!r} in {_LABELS_FILE}: "
                 "add it there or build the corpus again"
             ) from None
 
@@ -102,7 +97,7 @@ class LabelBook:
 @functools.cache
 def load_labels() -> LabelBook:
     """The rules of the packaged labels.toml."""
-    return LabelBook(tomllib.loads(_LABELS_FILE.read_text(encoding="utf-8")))
+    return LabelBook(read_facts(_LABELS_FILE))
 
 
 def _compile(patterns: Any) -> tuple[re.Pattern[str], ...]:

@@ -4,15 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import sys
-from pathlib import Path
 
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
-
-_PACKAGES_FILE = Path(__file__).with_name("packages.toml")
+from training.corpus.facts import read_facts
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,5 +24,5 @@ class Package:
 @functools.cache
 def load_packages() -> tuple[Package, ...]:
     """All packages of packages.toml, by name."""
-    facts = tomllib.loads(_PACKAGES_FILE.read_text(encoding="utf-8"))
+    facts = read_facts("packages.toml")
     return tuple(Package(name, **facts[name]) for name in sorted(facts))

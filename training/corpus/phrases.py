@@ -94,7 +94,7 @@ def _melody(
     time = 0.0
     held = rng.choice((0.5, 0.85, 0.98))
     while time < seconds:
-        for length in ((0.5, 0.5) if walking else rng.choice(_RHYTHMS)):
+        for length in (0.5, 0.5) if walking else rng.choice(_RHYTHMS):
             duration = length * beat
             if rng.random() > 0.08:
                 velocity = _vary(rng, loudness)

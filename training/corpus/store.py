@@ -182,10 +182,11 @@ def _read_clips(path: Path) -> list[Clip]:
         offset = 0
         for row in rows:
             try:
-                *names, first, samples, licence = row
-                clip = Clip(*names, int(first), int(samples), licence)
-            except (TypeError, ValueError):
-                raise ValueError(f"{path} line {rows.line_num} is no clip: build it again") from None
+                package, name, label, domain, split, first, samples, licence = row
+                clip = Clip(package, name, label, domain, split, int(first), int(samples), licence)
+            except ValueError:
+                line = rows.line_num
+                raise ValueError(f"{path} line {line} is no clip: build it again") from None
             if clip.offset != offset or clip.samples <= 0:
                 raise ValueError(
                     f"{path} line {rows.line_num} does not follow the clip before it: "
