@@ -36,3 +36,7 @@ class DeviceError(UsageError):
 
 class QueryError(UsageError, ValueError):
     """A query is empty, too long, or cannot be encoded."""
+
+
+class ModeError(UsageError, ValueError):
+    """A latency mode is unknown, or a model cannot keep to it."""

@@ -100,9 +100,7 @@ class Masker:
         self._past = past + hop - surplus
         return factors
 
-    def _factors(
-        self, magnitude: NDArray[np.float32] | None, hop: int, start: int = 0
-    ) -> Factors:
+    def _factors(self, magnitude: NDArray[np.float32] | None, hop: int, start: int = 0) -> Factors:
         """Factors of the frames from ``start``; without a magnitude, those of silence."""
         old, new = self._selection, self._next
         self._selection = new

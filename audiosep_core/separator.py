@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from audiosep_core.errors import QueryError
+from audiosep_core.masking import Estimator
 from audiosep_core.models import DEFAULT_MODEL, open_model
 from audiosep_core.queries import QueryEncoder, check_queries
 from audiosep_core.selection import Selection
@@ -62,7 +63,7 @@ class Separator:
     ) -> None:
         self.bundle = open_model(model)
         self.encoder = QueryEncoder(self.bundle)
-        self.estimator = MaskEstimator(self.bundle, device, threads)
+        self.estimator: Estimator = MaskEstimator(self.bundle, device, threads)
 
     def separate(
         self,
