@@ -40,3 +40,10 @@ class QueryError(UsageError, ValueError):
 
 class ModeError(UsageError, ValueError):
     """A latency mode is unknown, or a model cannot keep to it."""
+
+
+class LayoutError(UsageError, ValueError, RuntimeError):
+    """An array's shape does not tell, or does not fit, channels and frames.
+
+    Also a ``RuntimeError``, which is what pedalboard raises for it.
+    """

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import numbers
 from collections.abc import Sequence
 
 import numpy as np
@@ -104,9 +105,10 @@ class Selection:
         if not summed:
             return factors * self.gains[:, None, None], top * self.gains[:, None]
         # Gains g and a remainder r: r (1 - sum of stems) + sum of g stems.
-        weights = self.gains - np.float32(self.remainder)
-        target = np.tensordot(weights, factors, 1) + np.float32(self.remainder)
-        return target[None], (weights @ top + np.float32(self.remainder))[None]
+        rest = np.float32(self.remainder)
+        weights = self.gains - rest
+        target: NDArray[np.complex64] = np.einsum("q,qfb->fb", weights, factors) + rest
+        return target[None], (weights @ top + rest)[None]
 
 
 def select(
@@ -127,7 +129,7 @@ def select(
         QueryError: No query makes a stem, or one is empty or too long.
         ValueError: The strength or a gain is impossible.
     """
-    if not (isinstance(strength, int | float) and 0 < strength <= 10):
+    if not (isinstance(strength, numbers.Real) and 0 < strength <= 10):
         raise ValueError(f"strength must be a number over 0 and up to 10, not {strength!r}")
     check_gain("remainder_db", remainder_db)
     if isinstance(queries, Query | str):
@@ -159,7 +161,7 @@ def check_gain(name: str, gain_db: float) -> None:
     Raises:
         ValueError: It is not a number, or over 60 dB.
     """
-    if not isinstance(gain_db, int | float) or not gain_db <= _MOST_GAIN_DB:
+    if not isinstance(gain_db, numbers.Real) or not gain_db <= _MOST_GAIN_DB:
         raise ValueError(f"{name} must be a number of dB up to {_MOST_GAIN_DB:g}, not {gain_db!r}")
 
 
