@@ -18,6 +18,7 @@ from audiosep_core.models import DEFAULT_MODEL, packaged_folder
 from export.bundle_writer import write_bundle
 from export.text_encoder import export_sentence_encoder, find_sentence_encoder
 
+_CARD = Path(__file__).with_name("mini_card.md")
 _LICENCE = "MIT AND Apache-2.0"
 _PROVENANCE = (
     "Separator trained from scratch by training.fit on openly licensed sounds that Debian packages "
@@ -58,7 +59,10 @@ def main() -> None:
             arguments.output,
             licence=_LICENCE,
             provenance=_PROVENANCE,
-            documents={"PROVENANCE.csv": provenance_table(arguments.corpus)},
+            documents={
+                "PROVENANCE.csv": provenance_table(arguments.corpus),
+                "CARD.md": _CARD.read_text(encoding="utf-8"),
+            },
         )
     size = sum(file.stat().st_size for file in bundle.folder.iterdir())
     print(f"{bundle.folder}: {size / 1e6:.1f} MB, context {bundle.context_seconds:.2f} s")

@@ -21,6 +21,7 @@ DOMAIN_WEIGHTS = {
     "music": 0.05,
 }
 _LOUD_ENOUGH = 3e-3
+_MOST_TRIES = 1000
 
 
 @dataclasses.dataclass(frozen=True)
@@ -83,8 +84,12 @@ class PairSampler:
         self._probabilities = np.asarray(probabilities) / sum(probabilities)
 
     def source(self, rng: np.random.Generator, other_than: str | None = None) -> Source:
-        """A segment that is not silent, of a class other than ``other_than``."""
-        while True:
+        """A segment that is not silent, of a class other than ``other_than``.
+
+        Raises:
+            ValueError: The split holds next to nothing else than silence.
+        """
+        for _ in range(_MOST_TRIES):
             label = self._labels[rng.choice(len(self._labels), p=self._probabilities)]
             if label == other_than:
                 continue
@@ -92,6 +97,10 @@ class PairSampler:
             audio = self._segment(clips[rng.integers(len(clips))], rng)
             if float(np.sqrt(np.mean(audio**2))) > _LOUD_ENOUGH:
                 return Source(audio, label, self.corpus.domain(label))
+        raise ValueError(
+            f"{_MOST_TRIES} segments in a row were silent or of class {other_than!r}; "
+            "the corpus needs more sound in more classes"
+        )
 
     def mixture(self, rng: np.random.Generator, gain_db: float | None = None) -> Mixture:
         """Two sources of different classes; the gain is −10…10 dB unless given."""

@@ -1,0 +1,61 @@
+"""Every snippet of the README runs, except where it builds a corpus or an environment."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+ROOT = Path(__file__).resolve().parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+SNIPPETS = re.findall(r"^```(\w+)\n(.*?)^```", README, re.M | re.S)
+SHELL = [line for kind, text in SNIPPETS if kind == "sh" for line in text.splitlines() if line]
+PYTHON = [text for kind, text in SNIPPETS if kind == "python"]
+# These make an environment or download two gigabytes; .ci/run runs the former.
+ELSEWHERE = (".venv/bin/pip install", "python3 -m venv", "python -m training.")
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    rng = np.random.default_rng(0)
+    for name in ("song.wav", "album/one.flac", "album/two.wav"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        soundfile.write(tmp_path / name, 0.1 * rng.standard_normal((48000, 2)), 48000)
+    return tmp_path
+
+
+def run(arguments, folder):
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    environment = {**os.environ, "PATH": path, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        arguments, cwd=folder, env=environment, capture_output=True, text=True, timeout=250
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_there_are_snippets():
+    assert len(SHELL) > 5 and PYTHON
+
+
+@pytest.mark.parametrize("line", [line for line in SHELL if not line.startswith(ELSEWHERE)])
+def test_shell(line, folder):
+    run(["sh", "-c", line], folder)
+
+
+@pytest.mark.parametrize("snippet", PYTHON)
+def test_python(snippet, folder):
+    run([sys.executable, "-c", snippet], folder)
+
+
+def test_the_two_command_lines_have_their_shape():
+    assert SHELL[0].startswith("python3 -m venv .venv && .venv/bin/pip install '.[cpu]'")
+    assert SHELL[1] == ".venv/bin/pip install -e '.[dev]' && .venv/bin/pytest"
+
+
+def test_links_lead_somewhere():
+    for target in re.findall(r"\]\((?!http)([^)#]+)\)", README):
+        assert (ROOT / target).exists(), target
