@@ -9,7 +9,7 @@ from audiosep_core.bundle import Bundle
 from audiosep_core.config import SeparatorConfig
 
 #: Sound that one call of the network yields masks for, offline, at least.
-_OFFLINE_HOP_SECONDS = 16.0
+_OFFLINE_HOP_SECONDS = 12.0
 #: Offline, the network may see this many times as many frames as there are.
 _OFFLINE_COST = 1.35
 
