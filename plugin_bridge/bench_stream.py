@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import resource
 import sys
 import time
 
@@ -61,7 +60,8 @@ def command(model: str, rate: int, seconds: float, render: bool, as_json: bool) 
     }
     if render:
         results["render, whole stream"] = offline_cost(separator, audio, rate, None)
-        results["render, memory in GB"] = peak_memory_gb()
+        if (peak := peak_memory_gb()) is not None:
+            results["render, memory in GB"] = peak
         results["whole file in one pass"] = offline_cost(
             separator, audio, rate, Windows(sys.maxsize, 0, 0)
         )
@@ -124,8 +124,12 @@ def offline_cost(
     return (time.process_time() - started) / (audio.shape[1] / rate)
 
 
-def peak_memory_gb() -> float:
-    """The most memory this process ever held, in GB."""
+def peak_memory_gb() -> float | None:
+    """The most memory this process ever held, in GB; None where the system does not tell."""
+    try:
+        import resource
+    except ImportError:
+        return None
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     # Linux counts in KiB, macOS in bytes.
     return peak / 1e9 if sys.platform == "darwin" else peak * 1024 / 1e9
