@@ -17,6 +17,8 @@ import numpy.typing as npt
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
+from audiosep_core.checkpoint import CheckpointError
+
 #: ONNX operator set of the graphs: the first with LayerNormalization.
 OPSET = 17
 Array = npt.NDArray[np.float32]
@@ -216,7 +218,7 @@ def _half(name: str, values: Array) -> npt.NDArray[np.float16]:
     largest = np.finfo(np.float16).max
     # Written so that NaN fails too.
     if not np.abs(values).max() <= largest:
-        raise ValueError(
+        raise CheckpointError(
             f"the text encoder's {name!r} holds NaN or values beyond {largest}; give intact weights"
         )
     return values.astype(np.float16)
