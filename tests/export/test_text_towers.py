@@ -287,7 +287,7 @@ def test_clip_tokens_are_those_of_transformers(clip_files: list[Path]) -> None:
 def test_the_vocabulary_must_fit(tmp_path: Path, roberta_files: list[Path]) -> None:
     with pytest.raises(CheckpointError, match=r"vocab\.json does not exist"):
         roberta_tokenizer(tmp_path / "vocab.json", tmp_path / "merges.txt")
-    with pytest.raises(CheckpointError, match="holds no '<|startoftext|>'"):
+    with pytest.raises(CheckpointError, match=r"holds no '<\|startoftext\|>'"):
         clip_tokenizer(*roberta_files)
     (tmp_path / "vocab.json").write_text("[]")
     (tmp_path / "merges.txt").write_text("a b c d\n")
