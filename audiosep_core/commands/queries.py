@@ -7,11 +7,14 @@ import json
 import click
 
 from audiosep_core.commands.console import model_option
+from audiosep_core.commands.lazy import LazyGroup
 from audiosep_core.models import open_model
 from audiosep_core.queries import QueryEncoder, check_queries
 
+_ELSEWHERE = {"pack": ("export.pack", "Compute all that depends on queries alone beforehand.")}
 
-@click.group()
+
+@click.group(cls=LazyGroup, lazy=_ELSEWHERE)
 def command() -> None:
     """Any English phrase is a query; those in the model's pack or your cache start at once."""
 
