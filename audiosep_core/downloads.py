@@ -161,7 +161,6 @@ def _download(file: RemoteFile) -> None:
     try:
         import huggingface_hub
         from huggingface_hub.file_download import http_get
-        from huggingface_hub.utils import build_hf_headers
     except ImportError:
         raise UsageError(
             "huggingface_hub is not installed; run: pip install 'audiosep[export]'"
@@ -189,7 +188,6 @@ def _download(file: RemoteFile) -> None:
                 metadata.location,
                 part,
                 resume_size=partial.stat().st_size,
-                headers=build_hf_headers(token=False),
                 expected_size=metadata.size,
                 displayed_filename=name,
             )

@@ -187,8 +187,8 @@ def read_queries(path: Path) -> list[str]:
     try:
         lines = content.decode("utf-8-sig").split("\n")
     except UnicodeDecodeError as error:
-        line = content.count(b"\n", 0, error.start) + 1
-        raise QueryError(f"{path}, line {line}: not UTF-8; save the file as UTF-8") from None
+        place = content.count(b"\n", 0, error.start) + 1
+        raise QueryError(f"{path}, line {place}: not UTF-8; save the file as UTF-8") from None
     queries: list[str] = []
     places: dict[str, int] = {}
     for place, line in enumerate(lines, 1):

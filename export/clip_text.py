@@ -82,8 +82,9 @@ def clip_tower(
         CheckpointError: A weight is missing, unknown or of another shape.
     """
     module = _module(_transformers_names(weights), heads, activation)
-    end = module.config.eos_token_id
-    return TextTower(module, _graph(module, heads, activation), end, _NOTICE)
+    # CLIP's vocabulary ends with the marks of a text's start and end.
+    end = module.config.vocab_size - 1
+    return TextTower(module, _graph(module, heads, activation, end), end, _NOTICE)
 
 
 def _module(
@@ -101,7 +102,6 @@ def _module(
             projection_dim=len(weights["text_projection.weight"]),
             layer_norm_eps=_EPSILON,
             hidden_act=activation,
-            # CLIP's vocabulary ends with the marks of a text's start and end.
             bos_token_id=words.shape[0] - 2,
             eos_token_id=words.shape[0] - 1,
         )
@@ -144,7 +144,7 @@ def _transformers_names(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _graph(
-    module: transformers.CLIPTextModelWithProjection, heads: int, activation: Activation
+    module: transformers.CLIPTextModelWithProjection, heads: int, activation: Activation, end: int
 ) -> onnx.ModelProto:
     graph = TextGraph(arrays(module, "give a checkpoint of CLIP"), _EPSILON)
     weights = graph.weights
@@ -161,8 +161,8 @@ def _graph(
         )
     hidden = graph.layer_norm(hidden, "text_model.final_layer_norm")
     # A text is what its end mark has gathered.
-    end = graph.constant("end", np.int64(module.config.eos_token_id))
-    is_end = graph.node("Cast", graph.node("Equal", "input_ids", end), to=onnx.TensorProto.INT32)
+    mark = graph.constant("end", np.int64(end))
+    is_end = graph.node("Cast", graph.node("Equal", "input_ids", mark), to=onnx.TensorProto.INT32)
     place = graph.node("ArgMax", is_end, axis=1, keepdims=1)
     pooled = graph.node("GatherND", hidden, place, batch_dims=1)
     projection = weights.array("text_projection.weight")
