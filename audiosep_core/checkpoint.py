@@ -60,9 +60,9 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
             "because it could run code; download it again, or write its state dict as safetensors"
         ) from None
     except (OSError, RuntimeError, EOFError, ValueError) as error:
+        reason = (str(error).splitlines() or ["it ends too early"])[0]
         raise CheckpointError(
-            f"{path} cannot be read as a checkpoint ({str(error).splitlines()[0]}); "
-            "download or write it again"
+            f"{path} cannot be read as a checkpoint ({reason}); download or write it again"
         ) from None
     except Exception as error:  # safetensors raises its own type, which has no public base
         raise CheckpointError(f"{path} cannot be read as a checkpoint ({error})") from None

@@ -215,10 +215,11 @@ def _place(separator: Any) -> Finding:
         "condition": np.zeros((1, config.condition_size), np.float32),
     }
     graph = separator.bundle.path(SEPARATOR)
-    nodes = node_placement(graph, list(dict.fromkeys([provider, _CPU])), feed)
+    placement = node_placement(graph, list(dict.fromkeys([provider, _CPU])), feed)
+    nodes = {name: sum(operators.values()) for name, operators in placement.items()}
     text = ", ".join(f"{count} nodes on {name}" for name, count in nodes.items())
     level: Level = "ok" if set(nodes) == {provider} else "note"
-    return Finding("node placement", level, text, values=nodes)
+    return Finding("node placement", level, text, values=placement)
 
 
 def _separate(separator: Any) -> Finding:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 def node_placement(
     graph: Path, providers: Sequence[str], feed: Mapping[str, NDArray]
-) -> dict[str, int]:
+) -> dict[str, dict[str, int]]:
     """Run a graph once under ONNX Runtime's profiler and count its nodes.
 
     What a session lists as its providers tells what was asked for; this is what ran.
@@ -24,8 +24,8 @@ def node_placement(
         feed: Input name to array.
 
     Returns:
-        Execution provider to the number of nodes that ran on it, most first. Nodes are those
-        that are left after ONNX Runtime's own fusions.
+        Execution provider to operator to the number of nodes that ran. Nodes are those that are
+        left after ONNX Runtime's own fusions.
     """
     import onnxruntime
 
@@ -37,9 +37,9 @@ def node_placement(
         session = onnxruntime.InferenceSession(str(graph), options, providers=list(providers))
         session.run(None, dict(feed))
         events = json.loads(Path(session.end_profiling()).read_text(encoding="utf-8"))
-    ran = {
-        event["name"]: event["args"]["provider"]
-        for event in events
-        if event.get("cat") == "Node" and event.get("args", {}).get("provider")
-    }
-    return dict(Counter(ran.values()).most_common())
+    placement: defaultdict[str, Counter[str]] = defaultdict(Counter)
+    for event in events:
+        ran = event.get("args", {})
+        if event.get("cat") == "Node" and "provider" in ran:
+            placement[ran["provider"]][ran["op_name"]] += 1
+    return {provider: dict(sorted(nodes.items())) for provider, nodes in placement.items()}

@@ -26,7 +26,7 @@ from audiosep_core.text import TextEncoder
 )
 @model_option
 def command(queries: Path, output: Path, model: str) -> None:
-    r"""Compute the embeddings and FiLM vectors of QUERIES, a text file with one query a line.
+    """Compute the embeddings and FiLM vectors of QUERIES, a text file with one query a line.
 
     \b
     Example:
@@ -34,7 +34,7 @@ def command(queries: Path, output: Path, model: str) -> None:
       audiosep separate take.wav -q "a squeaky gate" --pack sounds.safetensors -o stems
 
     A pack belongs to the model that it was made for; no other takes it.
-    """
+    """  # noqa: D301
     texts = read_queries(queries)
     pack = make_pack(open_model(model), texts)
     pack.save(output)

@@ -1,7 +1,6 @@
-"""Transformer text encoders written as ONNX graphs, node by node.
+"""Transformer text encoders written as ONNX graphs.
 
-A text encoder is a dozen kinds of operation, and a graph without a traced example holds no
-length that was constant only in that example. Every graph built here takes ``input_ids`` and
+Every graph built here takes ``input_ids`` and
 ``attention_mask`` (int64, [batch, tokens]) and gives ``embedding`` (float32, [batch, size]) of
 unit length. Weights are stored small and widened to float32 before use, so activations keep full
 precision.
@@ -15,9 +14,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import onnx
-from onnx import TensorProto, helper, numpy_helper
+from onnx import TensorProto, helper
 
 from audiosep_core.checkpoint import CheckpointError
+from export.onnx_graph import Graph
 
 #: ONNX operator set of the graphs: the first with LayerNormalization.
 OPSET = 17
@@ -59,8 +59,8 @@ class Weights:
         return self.array(f"{name}.weight"), self.array(f"{name}.bias")
 
 
-class TextGraph:
-    """Nodes and constants of a graph under construction; methods return a value's name.
+class TextGraph(Graph):
+    """A text encoder under construction; methods return a value's name.
 
     Matrices and tables are stored in half precision, whose rounding moves an embedding by less
     than 1e-6 of cosine distance.
@@ -71,30 +71,9 @@ class TextGraph:
     """
 
     def __init__(self, weights: Weights, epsilon: float) -> None:
+        super().__init__()
         self.weights = weights
         self.epsilon = epsilon
-        self.nodes: list[onnx.NodeProto] = []
-        self.constants: dict[str, onnx.TensorProto] = {}
-
-    def node(self, operator: str, *inputs: str, output: str = "", **attributes: Any) -> str:
-        """Append a node."""
-        output = output or f"{operator.lower()}_{len(self.nodes)}"
-        self.nodes.append(helper.make_node(operator, list(inputs), [output], **attributes))
-        return output
-
-    def constant(self, name: str, value: npt.ArrayLike) -> str:
-        """A constant; a name is stored once."""
-        if name not in self.constants:
-            self.constants[name] = numpy_helper.from_array(np.asarray(value), name)
-        return name
-
-    def number(self, value: float) -> str:
-        """A float32 scalar."""
-        return self.constant(f"float_{value}", np.float32(value))
-
-    def integers(self, *values: int) -> str:
-        """An int64 vector."""
-        return self.constant("int_" + "_".join(map(str, values)), np.array(values, np.int64))
 
     def to_float(self, values: str) -> str:
         """``values`` in float32."""
@@ -124,12 +103,6 @@ class TextGraph:
         weight, bias = self.weights.pair(name)
         constants = self.constant(f"{name}.gain", weight), self.constant(f"{name}.bias", bias)
         return self.node("LayerNormalization", values, *constants, axis=-1, epsilon=self.epsilon)
-
-    def gelu(self, values: str) -> str:
-        """The exact Gaussian error linear unit."""
-        error = self.node("Erf", self.node("Div", values, self.number(float(np.sqrt(2.0)))))
-        doubled = self.node("Mul", values, self.node("Add", error, self.number(1.0)))
-        return self.node("Mul", doubled, self.number(0.5))
 
     def token_count(self) -> str:
         """Length of the batch in tokens, int64 [1]."""
@@ -197,20 +170,15 @@ class TextGraph:
         def values(name: str, kind: int, *shape: str | int) -> onnx.ValueInfoProto:
             return helper.make_tensor_value_info(name, kind, list(shape))
 
-        return helper.make_model(
-            helper.make_graph(
-                self.nodes,
-                "sentence_encoder",
-                [
-                    values("input_ids", TensorProto.INT64, "batch", "tokens"),
-                    values("attention_mask", TensorProto.INT64, "batch", "tokens"),
-                ],
-                [values("embedding", TensorProto.FLOAT, "batch", size)],
-                list(self.constants.values()),
-            ),
-            opset_imports=[helper.make_opsetid("", OPSET)],
-            ir_version=_IR_VERSION,
-            producer_name="audiosep",
+        return self.model(
+            "sentence_encoder",
+            [
+                values("input_ids", TensorProto.INT64, "batch", "tokens"),
+                values("attention_mask", TensorProto.INT64, "batch", "tokens"),
+            ],
+            [values("embedding", TensorProto.FLOAT, "batch", size)],
+            OPSET,
+            _IR_VERSION,
         )
 
 

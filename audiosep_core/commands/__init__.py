@@ -24,13 +24,13 @@ _COMMANDS = {
 )
 @click.version_option(package_name="audiosep")
 def cli() -> None:
-    r"""Separate any sound you can describe.
+    """Separate any sound you can describe.
 
     \b
     Examples:
       audiosep demo
       audiosep separate song.wav -q "a person singing" -q "drums" -o stems
-    """
+    """  # noqa: D301
 
 
 def main() -> None:

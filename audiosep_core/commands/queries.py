@@ -34,12 +34,12 @@ def list_queries(model: str, search: str, as_json: bool) -> None:
 @click.argument("texts", nargs=-1, required=True)
 @model_option
 def add(texts: tuple[str, ...], model: str) -> None:
-    r"""Encode TEXTS now and keep their embeddings in your cache.
+    """Encode TEXTS now and keep their embeddings in your cache.
 
     \b
     Example:
       audiosep queries add "a child laughing" "rain on a tin roof"
-    """
+    """  # noqa: D301
     encoder = QueryEncoder(open_model(model))
     encoder.embed(check_queries(texts))
     for text in texts:

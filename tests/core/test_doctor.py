@@ -7,6 +7,7 @@ import json
 import subprocess
 import sys
 import types
+from collections import Counter
 from collections.abc import Callable
 
 import click.testing
@@ -60,7 +61,8 @@ def test_this_installation_as_json(audiosep: Run) -> None:
     findings = {finding["subject"]: finding for finding in report["findings"]}
     assert report["healthy"] == (code == 0)
     assert findings["self test"]["values"]["null"] <= 1e-6
-    assert sum(findings["node placement"]["values"].values()) > 100
+    (placed,) = findings["node placement"]["values"].values()
+    assert sum(placed.values()) > 100
     assert findings["ONNX Runtime"]["values"]["version"] == onnxruntime.__version__
 
 
@@ -104,7 +106,7 @@ def test_placement_counts_every_node(tmp_path) -> None:
     onnxruntime.InferenceSession(str(graph), options, providers=["CPUExecutionProvider"])
     nodes = pytest.importorskip("onnx").load(tmp_path / "optimised.onnx").graph.node
     assert node_placement(graph, ["CPUExecutionProvider"], feed) == {
-        "CPUExecutionProvider": len(nodes)
+        "CPUExecutionProvider": Counter(node.op_type for node in nodes)
     }
 
 
