@@ -12,6 +12,8 @@ from onnx.utils import Extractor
 
 _BATCH = 256
 _FLOATS = (onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16)
+# They repeat or rearrange what they are given: what they are given is worth keeping.
+_SHAPING = ("Cast", "Expand", "Reshape", "Resize", "Tile", "Unsqueeze")
 
 
 def film_vectors(
@@ -19,8 +21,9 @@ def film_vectors(
 ) -> dict[str, NDArray[np.float32]]:
     """The values at which a separator's query meets its audio.
 
-    They are found in the graph itself: every float value that depends on ``condition`` only and
-    is read by a node that depends on ``magnitude``, whatever the exporter has folded or named.
+    They are found in the graph itself, whatever the exporter has folded or named: every float
+    value that depends on ``condition`` only and is read by a node that depends on ``magnitude``,
+    before it is repeated to a shape that suits that node.
 
     Args:
         separator: ``separator.onnx``.
@@ -49,12 +52,20 @@ def film_vectors(
 def _meeting_points(graph: onnx.GraphProto) -> list[str]:
     kinds = {value.name: value.type.tensor_type.elem_type for value in graph.value_info}
     of_query, of_audio = {"condition"}, {"magnitude"}
+    shaped: dict[str, str] = {}
     found: dict[str, None] = {}
     for node in graph.node:
         if of_audio.intersection(node.input):
             of_audio.update(node.output)
-            met = of_query.intersection(node.input)
-            found |= {name: None for name in node.input if name in met}
+            found |= {name: None for name in node.input if name in of_query}
         elif of_query.intersection(node.input):
             of_query.update(node.output)
-    return [name for name in found if kinds.get(name) in _FLOATS]
+            if node.op_type in _SHAPING and node.input[0] in of_query:
+                shaped[node.output[0]] = node.input[0]
+    points: dict[str, None] = {}
+    for name in found:
+        if kinds.get(name) in _FLOATS:
+            while name in shaped:
+                name = shaped[name]
+            points[name] = None
+    return list(points)

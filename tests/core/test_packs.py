@@ -200,11 +200,11 @@ def test_film_vectors_stand_for_the_query(bundle: Bundle) -> None:
     body = onnx.utils.Extractor(model).extract_model(["magnitude", *film], ["mask"])
     session = onnxruntime.InferenceSession(body.SerializeToString())
     ranks = {value.name: len(value.shape) for value in session.get_inputs()}
-    magnitude = np.abs(rng.standard_normal((3, 1, 32, bundle.config.bins))).astype(np.float32)
     feed = {
         name: values.reshape(*values.shape, *[1] * (ranks[name] - 2))
         for name, values in film.items()
     }
+    magnitude = np.abs(rng.standard_normal((3, 1, 32, bundle.config.bins))).astype(np.float32)
     whole = onnxruntime.InferenceSession(str(path))
     expected = whole.run(["mask"], {"magnitude": magnitude, "condition": conditions})[0]
     found = session.run(["mask"], {"magnitude": magnitude, **feed})[0]
