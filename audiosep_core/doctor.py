@@ -104,8 +104,15 @@ def check_runtime(runtimes: dict[str, str], state: CudaState) -> tuple[Finding, 
     # GPU builds before 1.21 do not tell; they are built for CUDA 12.
     cuda = getattr(onnxruntime, "cuda_version", "12") if _CUDA in available else ""
     built_for = int(cuda.partition(".")[0] or 0)
-    if len(runtimes) > 1:
-        text = f"{listed} are installed over each other"
+    # What is left of two wheels after one of them was removed.
+    content = getattr(onnxruntime, "package_name", "")
+    mixed = bool(runtimes) and content in RUNTIMES and content not in runtimes
+    if len(runtimes) > 1 or mixed:
+        text = (
+            f"{listed} holds the files of {content}"
+            if mixed
+            else (f"{listed} are installed over each other")
+        )
         return Finding("ONNX Runtime", "problem", text, remove, values), built_for
     kind = f"built for CUDA {cuda}" if built_for else "CPU build"
     text = f"{listed or onnxruntime.__version__}, {kind}"

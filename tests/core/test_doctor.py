@@ -146,6 +146,14 @@ def test_two_runtimes_over_each_other() -> None:
         )
 
 
+def test_what_another_runtime_left_behind(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(onnxruntime, "package_name", "onnxruntime-gpu")
+    finding, _ = check_runtime({"onnxruntime": "1.31.0"}, CudaState())
+    assert finding.level == "problem"
+    assert "holds the files of onnxruntime-gpu" in finding.detail
+    assert finding.remedy == 'pip uninstall -y onnxruntime && pip install "audiosep[cpu]"'
+
+
 @pytest.mark.parametrize("module", [None, types.ModuleType("onnxruntime")])
 def test_no_usable_runtime(monkeypatch: pytest.MonkeyPatch, module: object) -> None:
     monkeypatch.setitem(sys.modules, "onnxruntime", module)
