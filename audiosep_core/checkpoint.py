@@ -56,8 +56,9 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     except pickle.UnpicklingError:
         # PyTorch's own text advises to load such a file unsafely.
         raise CheckpointError(
-            f"{path} is damaged, or holds more than tensors and numbers, which is not loaded "
-            "because it could run code; download it again, or write its state dict as safetensors"
+            f"{path} cannot be read as a checkpoint: it is damaged, or holds more than tensors and "
+            "numbers, which could run code; download it again, or write its state dict as "
+            "safetensors"
         ) from None
     except (OSError, RuntimeError, EOFError, ValueError) as error:
         reason = (str(error).splitlines() or ["it ends too early"])[0]

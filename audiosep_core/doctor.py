@@ -108,11 +108,8 @@ def check_runtime(runtimes: dict[str, str], state: CudaState) -> tuple[Finding, 
     content = getattr(onnxruntime, "package_name", "")
     mixed = bool(runtimes) and content in RUNTIMES and content not in runtimes
     if len(runtimes) > 1 or mixed:
-        text = (
-            f"{listed} holds the files of {content}"
-            if mixed
-            else (f"{listed} are installed over each other")
-        )
+        fault = f"holds the files of {content}" if mixed else "are installed over each other"
+        text = f"{listed} {fault}"
         return Finding("ONNX Runtime", "problem", text, remove, values), built_for
     kind = f"built for CUDA {cuda}" if built_for else "CPU build"
     text = f"{listed or onnxruntime.__version__}, {kind}"
