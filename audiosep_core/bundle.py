@@ -58,6 +58,11 @@ class Bundle:
         """Identifies the text encoder: embeddings of another one do not fit this model."""
         return encoder_hash(self.hashes)
 
+    @property
+    def model_hash(self) -> str:
+        """Identifies the separator: FiLM vectors of another one do not fit this model."""
+        return self.hashes.get(SEPARATOR, "")
+
     def path(self, file: str) -> Path:
         """Path of one of the bundle's files."""
         return self.folder / file

@@ -1,4 +1,4 @@
-"""``audiosep models``: what is installed."""
+"""``audiosep models``: what is installed, and what can be fetched."""
 
 from __future__ import annotations
 
@@ -6,10 +6,13 @@ import json
 
 import click
 
+from audiosep_core.commands.lazy import LazyGroup
 from audiosep_core.models import DEFAULT_MODEL, installed_models, open_model
 
+_ELSEWHERE = {"fetch": ("export.fetch", "Download a released model and convert it.")}
 
-@click.group(invoke_without_command=True)
+
+@click.group(cls=LazyGroup, lazy=_ELSEWHERE, invoke_without_command=True)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.pass_context
 def command(ctx: click.Context, as_json: bool) -> None:
