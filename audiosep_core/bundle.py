@@ -3,7 +3,8 @@
 ``model.json`` describes the network and lists the other files with their SHA-256;
 ``separator.onnx`` maps magnitudes and a condition to a mask; ``text_encoder.onnx`` and
 ``tokenizer.json`` turn a query into a condition; ``queries.safetensors`` holds conditions
-computed beforehand.
+computed beforehand; ``report.json`` is the evidence that the graphs compute what the network
+computes; ``waveform.onnx``, where there is one, is the whole model for one fixed length.
 """
 
 from __future__ import annotations
@@ -26,6 +27,8 @@ SEPARATOR = "separator.onnx"
 TEXT_ENCODER = "text_encoder.onnx"
 TOKENIZER = "tokenizer.json"
 QUERIES = "queries.safetensors"
+WAVEFORM = "waveform.onnx"
+REPORT = "report.json"
 
 
 @dataclasses.dataclass(frozen=True)

@@ -19,10 +19,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import onnx
-from onnx import TensorProto, helper, numpy_helper
+from onnx import TensorProto, helper
 
 import audiosep_core.text
 from audiosep_core.text import MAX_TOKENS, TextEncoder, normalise_query
+from export.onnx_graph import Graph
 
 #: ONNX operator set of the exported graph: the first with LayerNormalization.
 OPSET = 17
@@ -261,28 +262,8 @@ def _apache_licence() -> str:
     )
 
 
-class _Graph:
-    """Nodes and constants of a graph under construction; every method returns a value's name."""
-
-    def __init__(self) -> None:
-        self.nodes: list[onnx.NodeProto] = []
-        self.constants: dict[str, onnx.TensorProto] = {}
-
-    def node(self, operator: str, *inputs: str, output: str = "", **attributes: Any) -> str:
-        output = output or f"{operator.lower()}_{len(self.nodes)}"
-        self.nodes.append(helper.make_node(operator, list(inputs), [output], **attributes))
-        return output
-
-    def constant(self, name: str, value: npt.ArrayLike) -> str:
-        if name not in self.constants:
-            self.constants[name] = numpy_helper.from_array(np.asarray(value), name)
-        return name
-
-    def number(self, value: float) -> str:
-        return self.constant(f"float_{value}", np.float32(value))
-
-    def integers(self, *values: int) -> str:
-        return self.constant("int_" + "_".join(map(str, values)), np.array(values, np.int64))
+class _Graph(Graph):
+    """A graph whose weights are stored as int8."""
 
     def widened(self, values: str, scale: str) -> str:
         """int8 ``values`` times float16 ``scale``, in float32.
@@ -310,11 +291,6 @@ class _Graph:
         bias = self.constant(f"{name}.bias", weights.array(f"{name}.bias"))
         epsilon = weights.config["layer_norm_eps"]
         return self.node("LayerNormalization", values, gain, bias, axis=-1, epsilon=epsilon)
-
-    def gelu(self, values: str) -> str:
-        error = self.node("Erf", self.node("Div", values, self.number(float(np.sqrt(2.0)))))
-        doubled = self.node("Mul", values, self.node("Add", error, self.number(1.0)))
-        return self.node("Mul", doubled, self.number(0.5))
 
 
 class _Weights:
@@ -373,20 +349,15 @@ def _build_model(
     def values(name: str, kind: int, *shape: str | int) -> onnx.ValueInfoProto:
         return helper.make_tensor_value_info(name, kind, list(shape))
 
-    return helper.make_model(
-        helper.make_graph(
-            graph.nodes,
-            "sentence_encoder",
-            [
-                values("input_ids", TensorProto.INT64, "batch", "tokens"),
-                values("attention_mask", TensorProto.INT64, "batch", "tokens"),
-            ],
-            [values("embedding", TensorProto.FLOAT, "batch", config["hidden_size"])],
-            list(graph.constants.values()),
-        ),
-        opset_imports=[helper.make_opsetid("", OPSET)],
-        ir_version=_IR_VERSION,
-        producer_name="audiosep",
+    return graph.model(
+        "sentence_encoder",
+        [
+            values("input_ids", TensorProto.INT64, "batch", "tokens"),
+            values("attention_mask", TensorProto.INT64, "batch", "tokens"),
+        ],
+        [values("embedding", TensorProto.FLOAT, "batch", config["hidden_size"])],
+        OPSET,
+        _IR_VERSION,
     )
 
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import importlib
 import sys
 
 import click
 
+from audiosep_core.commands.lazy import LazyGroup
 from audiosep_core.errors import AudioSepError
 
 #: Name to where the command lives and what it does; modules load when their command runs.
@@ -15,27 +15,12 @@ _COMMANDS = {
     "demo": ("audiosep_core.commands.demo", "Separate a mixture that ships with audiosep."),
     "queries": ("audiosep_core.commands.queries", "List the known queries, or add some."),
     "models": ("audiosep_core.commands.models", "List the models that are installed."),
+    "export": ("export.commands", "Turn a checkpoint into a bundle."),
+    "bench": ("audiosep_core.commands.bench", "Measure speed on this machine."),
 }
 
 
-class _LazyGroup(click.Group):
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        return list(_COMMANDS)
-
-    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
-        if name not in _COMMANDS:
-            return None
-        module, summary = _COMMANDS[name]
-        command: click.Command = importlib.import_module(module).command
-        command.short_help = summary
-        return command
-
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        with formatter.section("Commands"):
-            formatter.write_dl([(name, summary) for name, (_, summary) in _COMMANDS.items()])
-
-
-@click.group(cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=LazyGroup, lazy=_COMMANDS, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="audiosep")
 def cli() -> None:
     r"""Separate any sound you can describe.
