@@ -137,6 +137,21 @@ class Bundle:
                     "copy or export the bundle again"
                 )
 
+    def report(self) -> dict[str, Any]:
+        """The content of ``report.json``; empty for a bundle without one.
+
+        Raises:
+            BundleError: It cannot be read.
+        """
+        if REPORT not in self.hashes:
+            return {}
+        try:
+            return dict(json.loads(self.path(REPORT).read_text(encoding="utf-8")))
+        except (OSError, ValueError, TypeError) as error:
+            raise BundleError(
+                f"{self.path(REPORT)} cannot be read ({error}); export the bundle again"
+            ) from None
+
     def describe(self) -> dict[str, Any]:
         """The content of ``model.json``."""
         config = self.config

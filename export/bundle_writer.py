@@ -117,9 +117,7 @@ def _add_graphs(
     if waveform_samples is not None:
         onnx.save(waveform_model(net, waveform_samples), folder / WAVEFORM)
         report["waveform"] = verify_waveform(net, folder / WAVEFORM, waveform_samples)
-    versions = {
-        module.__name__: str(module.__version__) for module in (onnx, onnxruntime, torch)
-    }
+    versions = {module.__name__: str(module.__version__) for module in (onnx, onnxruntime, torch)}
     report = {"precision": precision, **report, "versions": versions}
     return json.dumps(report, indent=2) + "\n"
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 import json
+import math
 import tempfile
 import time
 from collections import Counter, defaultdict
@@ -24,7 +25,6 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from audiosep_core.errors import AudioSepError
-from audiosep_core.metrics import sdr
 from audiosep_core.network import SeparatorNetwork
 from export.graph import Precision
 from export.signals import verification_signals
@@ -42,6 +42,7 @@ _TIMED_SECONDS = 5.0
 _TIMED_RUNS = 3
 #: Below this power there is no signal whose distortion could be told.
 _SILENT_POWER = 1e-9
+_LEAST_POWER = 1e-20
 
 Separate = Callable[[Tensor, Tensor], Tensor]
 
@@ -176,10 +177,15 @@ def _compared(
                     seconds=seconds,
                     batch=batch,
                     max_abs_error=float(np.abs(estimate - truth).max()),
-                    sdr_db=sdr(truth, estimate.astype(np.float64))
-                    if np.mean(truth**2) > _SILENT_POWER
-                    else None,
+                    sdr_db=_sdr(truth, estimate),
                 )
+
+
+def _sdr(truth: NDArray[np.float64], estimate: NDArray[np.float32]) -> float | None:
+    """As the metric of that name, but without its floor, above which any export is."""
+    power = float(np.mean(truth**2))
+    error = float(np.mean((estimate - truth) ** 2))
+    return None if power < _SILENT_POWER else 10 * math.log10(power / max(error, _LEAST_POWER))
 
 
 def _evidence(
@@ -197,7 +203,8 @@ def _evidence(
             raise ExportError(
                 f"{path.name} is refused: {case.signal!r}, {case.seconds:g} s in a batch of "
                 f"{case.batch}, differs from PyTorch by {case.max_abs_error:.2g}{quality} "
-                f"({bound} is allowed); try another precision"
+                f"({bound} is allowed); "
+                + ("export it as fp32" if coarse else "check the checkpoint's weights")
             )
         cases.append(dataclasses.asdict(case))
     model = onnx.load(path, load_external_data=False)

@@ -97,7 +97,7 @@ def waveform_model(net: SeparatorNetwork, samples: int) -> onnx.ModelProto:
 def _phases(window: int) -> NDArray[np.float64]:
     """(bins, window) angle of every Fourier kernel."""
     steps = np.outer(np.arange(window // 2 + 1), np.arange(window)) % window
-    return steps * (2 * np.pi / window)
+    return steps.astype(np.float64) * (2 * np.pi / window)
 
 
 def _fourier(window: int) -> NDArray[np.float32]:

@@ -248,7 +248,7 @@ def test_queries_and_models(audiosep):
     assert audiosep("queries", "add", " ")[0] == 2
     code, out, _ = audiosep("models", "--json")
     assert code == 0 and json.loads(out)[0]["name"] == "mini"
-    assert json.loads(audiosep("models", "info")[1])["format_version"] == 1
+    assert json.loads(audiosep("models", "info", "--json")[1])["format_version"] == 1
 
 
 def test_help_has_examples_and_commands_run_without_torch():
