@@ -127,7 +127,11 @@ class QueryEncoder:
 
     def __init__(self, bundle: Bundle) -> None:
         self._bundle = bundle
-        self.pack = QueryPack.load(bundle.path(QUERIES), bundle.encoder_hash)
+        if QUERIES in bundle.hashes:
+            self.pack = QueryPack.load(bundle.path(QUERIES), bundle.encoder_hash)
+        else:
+            nothing = np.empty((0, bundle.config.condition_size), np.float32)
+            self.pack = QueryPack([], nothing, bundle.encoder_hash)
         self._packs = [self.pack]
         self._cache = EmbeddingCache(cache_folder() / "queries", bundle.encoder_hash)
         self._encoder = TextEncoder(bundle.path(TEXT_ENCODER), bundle.path(TOKENIZER))
@@ -151,11 +155,18 @@ class QueryEncoder:
             (queries, condition_size) float32 of unit length.
 
         Raises:
-            QueryError: There is none, or one is empty, too long or not text.
+            QueryError: There is none, or one is empty, too long or not text, or the bundle has no
+                text encoder and does not know it.
         """
         texts = check_queries(queries)
         known = {text: self._known(text) for text in texts}
         new = [text for text, embedding in known.items() if embedding is None]
+        if new and TEXT_ENCODER not in self._bundle.hashes:
+            raise QueryError(
+                f"the bundle {self._bundle.folder} has no {TEXT_ENCODER} and cannot understand "
+                f"{new[0]!r}; export it again with --text-encoder and a folder that holds "
+                f"{TEXT_ENCODER} and {TOKENIZER}"
+            )
         if new:
             for text, embedding in zip(new, self._encoder.encode(new), strict=True):
                 self._cache.put(text, embedding)

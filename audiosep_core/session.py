@@ -15,6 +15,13 @@ from audiosep_core.errors import BundleError, DeviceError
 Device = Literal["auto", "cpu", "cuda"]
 _CUDA = "CUDAExecutionProvider"
 _CPU = "CPUExecutionProvider"
+#: Other programs share the GPU: the arena grows by what is asked for instead of doubling, and
+#: is capped. Exhaustive search for convolution algorithms would be repeated for every length.
+_CUDA_OPTIONS = {
+    "gpu_mem_limit": str(4 << 30),
+    "arena_extend_strategy": "kSameAsRequested",
+    "cudnn_conv_algo_search": "HEURISTIC",
+}
 #: Frames × queries that one call may hold: bounds memory on long windows with many queries.
 _MOST_FRAMES = 4096
 
@@ -72,33 +79,47 @@ def _open_session(bundle: Bundle, device: Device, threads: int) -> Any:
             "ONNX Runtime is not installed; install audiosep with the extra 'cpu' or 'gpu', "
             "for example: pip install 'audiosep[cpu]'"
         ) from None
-    options = onnxruntime.SessionOptions()
-    # Warnings about node placement would land on the terminal of every user.
-    options.log_severity_level = 3
-    options.intra_op_num_threads = threads or (os.cpu_count() or 1)
-    available = onnxruntime.get_available_providers()
-    if device == "cuda" and _CUDA not in available:
+    has_cuda = _CUDA in onnxruntime.get_available_providers()
+    if device == "cuda" and not has_cuda:
         raise DeviceError(
             "this ONNX Runtime has no CUDA provider; install audiosep with the extra 'gpu' "
             "instead of 'cpu', or use --device cpu"
         )
-    wants_cuda = device != "cpu" and _CUDA in available
-    if wants_cuda and hasattr(onnxruntime, "preload_dlls"):
+    if device == "cpu" or not has_cuda:
+        return _load(onnxruntime, bundle, threads, [_CPU])
+    # The provider is listed wherever the wheel was built with it; only a session tells whether
+    # its libraries and a GPU are there.
+    if hasattr(onnxruntime, "preload_dlls"):
         onnxruntime.preload_dlls()
-    providers = [_CUDA, _CPU] if wants_cuda else [_CPU]
+    try:
+        session = _load(onnxruntime, bundle, threads, [(_CUDA, _CUDA_OPTIONS), _CPU])
+    except BundleError:
+        session = None
+    if session is not None and session.get_providers()[0] == _CUDA:
+        return session
+    message = (
+        "ONNX Runtime could not start CUDA (its libraries or a GPU are missing); "
+        "'audiosep doctor' tells which"
+    )
+    if device == "cuda":
+        raise DeviceError(message)
+    # Three frames up is who made the estimator.
+    warnings.warn(f"{message}; running on the CPU", stacklevel=4)
+    return session or _load(onnxruntime, bundle, threads, [_CPU])
+
+
+def _load(onnxruntime: Any, bundle: Bundle, threads: int, providers: list[Any]) -> Any:
+    options = onnxruntime.SessionOptions()
+    # Warnings about node placement would land on the terminal of every user.
+    options.log_severity_level = 4 if len(providers) > 1 else 3
+    options.intra_op_num_threads = threads or (os.cpu_count() or 1)
     path = str(bundle.path(SEPARATOR))
     try:
-        session = onnxruntime.InferenceSession(path, options, providers=providers)
+        with warnings.catch_warnings():
+            # ONNX Runtime's own words on a provider that it lacks; ours say what to do.
+            warnings.simplefilter("ignore")
+            return onnxruntime.InferenceSession(path, options, providers=providers)
     except Exception as error:
         raise BundleError(
             f"ONNX Runtime cannot load {path}: {str(error).splitlines()[0]}; export it again"
         ) from None
-    if wants_cuda and session.get_providers()[0] != _CUDA:
-        message = (
-            "ONNX Runtime could not start CUDA (its libraries or a GPU are missing); "
-            "'audiosep doctor' tells which"
-        )
-        if device == "cuda":
-            raise DeviceError(message)
-        warnings.warn(f"{message}; running on the CPU", stacklevel=4)
-    return session

@@ -16,6 +16,8 @@ _COMMANDS = {
     "queries": ("audiosep_core.commands.queries", "List, add or pack queries."),
     "models": ("audiosep_core.commands.models", "List the installed models, or fetch one."),
     "doctor": ("audiosep_core.commands.doctor", "Check the installation, and say what to repair."),
+    "export": ("export.commands", "Turn a checkpoint into a bundle."),
+    "bench": ("audiosep_core.commands.bench", "Measure speed on this machine."),
 }
 
 

@@ -249,7 +249,7 @@ def test_queries_and_models(audiosep):
     assert audiosep("queries", "add", " ")[0] == 2
     code, out, _ = audiosep("models", "--json")
     assert code == 0 and json.loads(out)[0]["name"] == "mini"
-    assert json.loads(audiosep("models", "info")[1])["format_version"] == 1
+    assert json.loads(audiosep("models", "info", "--json")[1])["format_version"] == 1
 
 
 @pytest.mark.parametrize("command", [[], ["separate"], ["queries", "add"], ["queries", "pack"]])

@@ -108,7 +108,9 @@ def test_learning_rate_rises_stays_and_falls():
 def test_loss_is_lowest_for_the_target():
     target = torch.randn(2, 1, 1000)
     perfect = fit.separation_loss(target, target)
-    assert perfect < fit.separation_loss(target * 0.9, target) < fit.separation_loss(-target, target)
+    assert (
+        perfect < fit.separation_loss(target * 0.9, target) < fit.separation_loss(-target, target)
+    )
 
 
 def test_held_out_mixtures_are_reproducible_and_balanced(corpus):
