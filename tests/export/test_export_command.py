@@ -71,8 +71,10 @@ def test_our_checkpoint_becomes_a_model_that_understands_words(audiosep, bundle,
     assert waveform.get_inputs()[0].shape == [1, 1, 3200]
 
 
-def test_a_bundle_is_replaced_only_when_told(audiosep, bundle, tmp_path):
-    before = (tmp_path / "out/model.json").read_bytes()
+def test_a_target_is_kept_unless_told_and_unless_the_export_holds(audiosep, tmp_path):
+    save("ours.pt", SMALL)
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out/model.json").write_text("an older bundle")
     code, _, err = audiosep("export", "ours.pt", "-o", "out")
     assert code == 2
     assert "give --overwrite" in err
@@ -84,7 +86,7 @@ def test_a_bundle_is_replaced_only_when_told(audiosep, bundle, tmp_path):
     code, _, err = audiosep("export", "huge.pt", "-o", "out", "--overwrite", "--precision", "fp16")
     assert code == 1
     assert "separator.onnx is refused" in err
-    assert (tmp_path / "out/model.json").read_bytes() == before
+    assert (tmp_path / "out/model.json").read_text() == "an older bundle"
     assert sorted(path.name for path in tmp_path.iterdir() if path.is_dir()) == ["out"]
 
 
