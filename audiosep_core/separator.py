@@ -17,7 +17,7 @@ from audiosep_core.stream import SeparationStream, Windows
 
 RESIDUAL = "residual"
 #: Sound that one call of the network yields masks for, offline.
-_HOP_SECONDS = 16.0
+_HOP_SECONDS = 12.0
 _BLOCK_SECONDS = 4.0
 
 

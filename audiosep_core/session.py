@@ -23,7 +23,10 @@ _CUDA_OPTIONS = {
     "cudnn_conv_algo_search": "HEURISTIC",
 }
 #: Frames × queries that one call may hold: bounds memory on long windows with many queries.
-_MOST_FRAMES = 4096
+_MOST_FRAMES = 2048
+#: Calls with more frames give their memory back: windows of differing length, as at the ends of
+#: a file, would otherwise each leave their share in ONNX Runtime's arena.
+_LARGE_FRAMES = 512
 
 
 class MaskEstimator:
@@ -43,6 +46,7 @@ class MaskEstimator:
     def __init__(self, bundle: Bundle, device: Device = "auto", threads: int = 0) -> None:
         self.config = bundle.config
         self._session = _open_session(bundle, device, threads)
+        self._shrinking = _shrinking_options()
         #: The execution provider that was really chosen.
         self.provider: str = self._session.get_providers()[0]
 
@@ -65,7 +69,9 @@ class MaskEstimator:
             some = np.ascontiguousarray(conditions[start : start + group])
             batch = np.broadcast_to(magnitude, (len(some), 1, *magnitude.shape))
             feed = {"magnitude": np.ascontiguousarray(batch), "condition": some}
-            parts.append(self._session.run(["mask"], feed)[0])
+            large = batch.shape[0] * batch.shape[2] > _LARGE_FRAMES
+            options = self._shrinking if large else None
+            parts.append(self._session.run(["mask"], feed, options)[0])
         return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
 
@@ -108,10 +114,20 @@ def _open_session(bundle: Bundle, device: Device, threads: int) -> Any:
     return session or _load(onnxruntime, bundle, threads, [_CPU])
 
 
+def _shrinking_options() -> Any:
+    import onnxruntime
+
+    options = onnxruntime.RunOptions()
+    options.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
+    return options
+
+
 def _load(onnxruntime: Any, bundle: Bundle, threads: int, providers: list[Any]) -> Any:
     options = onnxruntime.SessionOptions()
     # Warnings about node placement would land on the terminal of every user.
     options.log_severity_level = 4 if len(providers) > 1 else 3
+    # A plan for each length would set aside twice what a call needs, and is no quicker.
+    options.enable_mem_pattern = False
     options.intra_op_num_threads = threads or (os.cpu_count() or 1)
     path = str(bundle.path(SEPARATOR))
     try:
