@@ -36,3 +36,14 @@ class DeviceError(UsageError):
 
 class QueryError(UsageError, ValueError):
     """A query is empty, too long, or cannot be encoded."""
+
+
+class ModeError(UsageError, ValueError):
+    """A latency mode is unknown, or a model cannot keep to it."""
+
+
+class LayoutError(UsageError, ValueError, RuntimeError):
+    """An array's shape does not tell, or does not fit, channels and frames.
+
+    Also a ``RuntimeError``, which is what pedalboard raises for it.
+    """

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -10,14 +9,15 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from audiosep_core.errors import QueryError
+from audiosep_core.masking import Estimator
 from audiosep_core.models import DEFAULT_MODEL, open_model
 from audiosep_core.queries import QueryEncoder, check_queries
+from audiosep_core.selection import Selection
 from audiosep_core.session import Device, MaskEstimator
-from audiosep_core.stream import SeparationStream, Windows
+from audiosep_core.stream import SeparationStream
+from audiosep_core.windows import offline_windows
 
 RESIDUAL = "residual"
-#: Sound that one call of the network yields masks for, offline.
-_HOP_SECONDS = 12.0
 _BLOCK_SECONDS = 4.0
 
 
@@ -63,7 +63,7 @@ class Separator:
     ) -> None:
         self.bundle = open_model(model)
         self.encoder = QueryEncoder(self.bundle)
-        self.estimator = MaskEstimator(self.bundle, device, threads)
+        self.estimator: Estimator = MaskEstimator(self.bundle, device, threads)
 
     def separate(
         self,
@@ -120,15 +120,9 @@ class Separator:
         rate = check_sample_rate(sample_rate)
         if channels < 1:
             raise ValueError(f"channels must be at least 1, not {channels}")
-        conditions = self.encoder.embed(check_queries(queries))
-        return SeparationStream(self.estimator, conditions, rate, channels, self._windows())
-
-    def _windows(self) -> Windows:
-        config = self.estimator.config
-        cell_seconds = config.frame_multiple * config.hop / config.sample_rate
-        context = math.ceil(self.bundle.context_seconds / cell_seconds) * config.frame_multiple
-        hop = max(1, round(_HOP_SECONDS / cell_seconds)) * config.frame_multiple
-        return Windows(hop=hop, context=context, look_ahead=context)
+        selection = Selection.plain(self.encoder.embed(check_queries(queries)))
+        windows = offline_windows(self.bundle)
+        return SeparationStream(self.estimator, selection, rate, channels, windows)
 
 
 def check_audio(audio: ArrayLike) -> NDArray[np.float32]:

@@ -1,12 +1,18 @@
-"""``audiosep bench``: measurements on the user's own machine."""
+"""``audiosep bench``: what the promises of speed and quality come to on this machine."""
 
 from __future__ import annotations
 
+import click
+
 from audiosep_core.commands.lazy import LazyGroup
 
-command = LazyGroup(
-    lazy={
-        "network": ("export.bench", "The exported network against PyTorch, in one run."),
-    },
-    help="Measure speed on this machine.",
-)
+_BENCHES = {
+    "network": ("export.bench", "The exported network against PyTorch, in one run."),
+    "stream": ("plugin_bridge.bench_stream", "Speed of live streams."),
+    "latency": ("plugin_bridge.bench_latency", "Quality and cost over latency."),
+}
+
+
+@click.group(cls=LazyGroup, lazy=_BENCHES)
+def command() -> None:
+    """Measure speed and quality on this machine."""

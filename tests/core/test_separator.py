@@ -9,7 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from audiosep_core import QueryError, Separator
-from audiosep_core.stream import SeparationStream, Windows
+from audiosep_core.selection import Selection
+from audiosep_core.stream import SeparationStream
+from audiosep_core.windows import Windows, offline_windows
 
 QUERIES = ["a person speaking", "acoustic guitar"]
 
@@ -88,8 +90,8 @@ def test_sound_above_the_model_band_follows_the_top_octave(separator, rng):
 
 
 def run(separator, mixture, blocks, windows):
-    conditions = separator.encoder.embed(["drums"])
-    stream = SeparationStream(separator.estimator, conditions, 32000, len(mixture), windows)
+    selection = Selection.plain(separator.encoder.embed(["drums"]))
+    stream = SeparationStream(separator.estimator, selection, 32000, len(mixture), windows)
     parts, position, turn = [], 0, 0
     while position < mixture.shape[1]:
         size = blocks[turn % len(blocks)]
@@ -100,7 +102,7 @@ def run(separator, mixture, blocks, windows):
 
 def test_output_does_not_depend_on_chunks(separator, rng):
     mixture = music(rng, 1, 32_000 * 12)
-    default = separator._windows()
+    default = offline_windows(separator.bundle)
     whole = run(separator, mixture, [mixture.shape[1]], Windows(100_000, 0, 0))
     for hop in (32, 64, 96):
         windows = Windows(hop, default.context, default.look_ahead)

@@ -1,0 +1,64 @@
+"""The benches print what they measure, and say so in one sentence where they cannot."""
+
+import json
+import sys
+
+import numpy as np
+import pytest
+import soundfile
+
+from audiosep_core.commands import main
+
+
+@pytest.fixture
+def audiosep(monkeypatch, capsys, tmp_path):
+    monkeypatch.chdir(tmp_path)
+
+    def run(*arguments):
+        monkeypatch.setattr(sys, "argv", ["audiosep", *map(str, arguments)])
+        with pytest.raises(SystemExit) as stop:
+            main()
+        captured = capsys.readouterr()
+        return int(stop.value.code or 0), captured.out, captured.err
+
+    return run
+
+
+def write_item(folder, music, rate=32_000):
+    folder.mkdir(parents=True)
+    sources = [music(1, 2 * rate, seed) for seed in (1, 2)]
+    soundfile.write(folder / "mixture.wav", sum(sources).T, rate, subtype="FLOAT")
+    soundfile.write(folder / "target.wav", sources[0].T, rate, subtype="FLOAT")
+    (folder / "query.txt").write_text("drums\n")
+
+
+def test_stream(audiosep):
+    code, out, err = audiosep("bench", "stream", "--seconds", 3, "--json")
+    assert code == 0, err
+    results = json.loads(out)
+    assert all(value > 0 for value in results.values())
+    assert results["render / whole file, any length (frames)"] <= 1.35
+
+
+def test_latency(audiosep, music, tmp_path):
+    write_item(tmp_path / "items" / "one", music)
+    code, out, err = audiosep("bench", "latency", "--items", "items", "--modes-only")
+    assert code == 0, err
+    rows = [line.split() for line in out.splitlines()[1:-1]]
+    assert [row[0] for row in rows] == ["track", "mix", "render"]
+    assert all(np.isfinite(float(row[5])) for row in rows)
+    assert (tmp_path / "latency.png").read_bytes().startswith(b"\x89PNG")
+    code, out, _ = audiosep("bench", "latency", "--items", "items", "--modes-only", "--json")
+    assert {point["name"] for point in json.loads(out)} == {"render", "mix", "track"}
+
+
+def test_items_that_do_not_fit(audiosep, music, tmp_path):
+    code, _, err = audiosep("bench", "latency", "--items", "nowhere")
+    assert code == 2 and "holds no items" in err
+    write_item(tmp_path / "items" / "one", music)
+    soundfile.write(tmp_path / "items/one/target.wav", np.zeros(99), 32_000)
+    code, _, err = audiosep("bench", "latency", "--items", "items")
+    assert code == 2 and "differ" in err
+    (tmp_path / "items/one/target.wav").unlink()
+    code, _, err = audiosep("bench", "latency", "--items", "items")
+    assert code == 2 and "does not exist" in err
