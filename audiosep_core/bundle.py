@@ -3,7 +3,8 @@
 ``model.json`` describes the network and lists the other files with their SHA-256;
 ``separator.onnx`` maps magnitudes and a condition to a mask; ``text_encoder.onnx`` and
 ``tokenizer.json`` turn a query into a condition; ``queries.safetensors`` holds conditions
-computed beforehand.
+computed beforehand; ``report.json`` is the evidence that the graphs compute what the network
+computes; ``waveform.onnx``, where there is one, is the whole model for one fixed length.
 """
 
 from __future__ import annotations
@@ -26,6 +27,8 @@ SEPARATOR = "separator.onnx"
 TEXT_ENCODER = "text_encoder.onnx"
 TOKENIZER = "tokenizer.json"
 QUERIES = "queries.safetensors"
+WAVEFORM = "waveform.onnx"
+REPORT = "report.json"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,6 +60,11 @@ class Bundle:
     def encoder_hash(self) -> str:
         """Identifies the text encoder: embeddings of another one do not fit this model."""
         return encoder_hash(self.hashes)
+
+    @property
+    def model_hash(self) -> str:
+        """Identifies the separator: FiLM vectors of another one do not fit this model."""
+        return self.hashes.get(SEPARATOR, "")
 
     def path(self, file: str) -> Path:
         """Path of one of the bundle's files."""
@@ -133,6 +141,21 @@ class Bundle:
                     f"{self.path(file)} is damaged (its SHA-256 does not match {DESCRIPTION}); "
                     "copy or export the bundle again"
                 )
+
+    def report(self) -> dict[str, Any]:
+        """The content of ``report.json``; empty for a bundle without one.
+
+        Raises:
+            BundleError: It cannot be read.
+        """
+        if REPORT not in self.hashes:
+            return {}
+        try:
+            return dict(json.loads(self.path(REPORT).read_text(encoding="utf-8")))
+        except (OSError, ValueError, TypeError) as error:
+            raise BundleError(
+                f"{self.path(REPORT)} cannot be read ({error}); export the bundle again"
+            ) from None
 
     def describe(self) -> dict[str, Any]:
         """The content of ``model.json``."""

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import pickle
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -17,6 +19,11 @@ from audiosep_core.network import SeparatorNetwork, build_network
 #: The separation network's prefix in a Lightning checkpoint of the released code.
 LIGHTNING_PREFIX = "ss_model."
 _IGNORED_PREFIXES = ("query_encoder.",)
+#: CLAP's text branch inside a Lightning checkpoint of the released code, in laion-clap's own
+#: checkpoints (``module.``) and in a bare state dict.
+_TEXT_BRANCH = re.compile(
+    r"(?:query_encoder\.model\.|module\.|model\.)?((?:text_branch|text_projection)\..+)"
+)
 #: Computed, not learned; our own trainings leave them out.
 _FOURIER = (".stft.", ".istft.")
 
@@ -44,17 +51,56 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
             from safetensors.torch import load_file
 
             return {"state_dict": load_file(path)}
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, EOFError, ValueError, pickle.UnpicklingError) as error:
+        with torch.serialization.safe_globals(_numbers()):
+            content = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError:
+        # PyTorch's own text advises to load such a file unsafely.
         raise CheckpointError(
-            f"{path} cannot be read as a checkpoint ({str(error).splitlines()[0]}); "
-            "download or write it again"
+            f"{path} cannot be read as a checkpoint: it is damaged, or holds more than tensors and "
+            "numbers, which could run code; download it again, or write its state dict as "
+            "safetensors"
+        ) from None
+    except (OSError, RuntimeError, EOFError, ValueError) as error:
+        reason = (str(error).splitlines() or ["it ends too early"])[0]
+        raise CheckpointError(
+            f"{path} cannot be read as a checkpoint ({reason}); download or write it again"
         ) from None
     except Exception as error:  # safetensors raises its own type, which has no public base
         raise CheckpointError(f"{path} cannot be read as a checkpoint ({error})") from None
     if not isinstance(content, Mapping):
         raise CheckpointError(f"{path} holds {type(content).__name__}, not a state dict")
     return dict(content)
+
+
+def _numbers() -> list[Any]:
+    """What plain NumPy numbers are pickled with: laion-clap keeps its losses as such.
+
+    Naming them lets such a file load without trusting anything in it: they hold a number, and
+    nothing else can be made with them.
+    """
+    scalar = np.float64(0).__reduce__()[0]
+    old_path = "numpy.core.multiarray.scalar"
+    types = {type(np.dtype(name)) for name in ("f2", "f4", "f8", "i4", "i8", "?")}
+    return [scalar, (scalar, old_path), np.dtype, *types]
+
+
+def text_weights(content: Mapping[str, Any]) -> dict[str, Tensor]:
+    """CLAP's text branch and its projection, named as in laion-clap; empty if there is none.
+
+    Args:
+        content: A Lightning checkpoint that holds its query encoder, laion-clap's own
+            checkpoint, or a plain state dict.
+
+    Returns:
+        Tensors named ``text_branch.*`` and ``text_projection.*``.
+    """
+    state = content.get("state_dict", content)
+    found = {_TEXT_BRANCH.fullmatch(name): value for name, value in state.items()}
+    return {
+        match[1]: value
+        for match, value in found.items()
+        if match is not None and isinstance(value, Tensor)
+    }
 
 
 def network_weights(content: Mapping[str, Any]) -> dict[str, Tensor]:

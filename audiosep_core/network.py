@@ -6,6 +6,8 @@ Nothing on the runtime path imports this module; it is for training and export.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -20,9 +22,11 @@ from audiosep_core.config import (
 )
 
 _POOLINGS = [(2, 2)] * TIME_POOLINGS + [(1, 2)] * (FREQUENCY_POOLINGS - TIME_POOLINGS)
-_ROTATION_FLOOR = 1e-10
+#: Least length that a rotation is divided by.
+ROTATION_FLOOR = 1e-10
 _BATCH_NORM_MOMENTUM = 0.01
-_LEAK = 0.01
+#: Slope of every leaky rectifier below zero.
+LEAK = 0.01
 
 
 def _batch_norm(channels: int) -> nn.BatchNorm2d:
@@ -31,7 +35,7 @@ def _batch_norm(channels: int) -> nn.BatchNorm2d:
 
 def _activate(x: Tensor, norm: nn.BatchNorm2d, beta: Tensor) -> Tensor:
     """Batch norm, FiLM shift, leaky rectifier: what precedes every convolution."""
-    return F.leaky_relu(norm(x) + beta, _LEAK)
+    return F.leaky_relu(norm(x) + beta, LEAK)
 
 
 class ConvBlock(nn.Module):
@@ -312,12 +316,24 @@ class SeparatorNetwork(nn.Module):
         Returns:
             (batch, 1, samples): the target.
         """
+        return self.render(mixture, lambda magnitude: self.mask(magnitude, condition))
+
+    def render(self, mixture: Tensor, estimate: Callable[[Tensor], Tensor]) -> Tensor:
+        """Mask a mixture with what ``estimate`` makes of its magnitude, as :meth:`mask` does.
+
+        Args:
+            mixture: (batch, 1, samples) at the model's rate.
+            estimate: (batch, 1, frames, bins) to (batch, 3, frames, bins).
+
+        Returns:
+            (batch, 1, samples).
+        """
         spectrum = self.spectrum(mixture[:, 0])
         magnitude = spectrum.abs().clamp_min(MAGNITUDE_FLOOR)
         frames = spectrum.shape[1]
         missing = self.config.padded_frames(frames) - frames
         padded = F.pad(magnitude, (0, 0, 0, missing), value=PADDING)
-        mask = self.mask(padded[:, None], condition)[:, :, :frames].float()
+        mask = estimate(padded[:, None])[:, :, :frames].to(magnitude.dtype)
         # The spectrum's own phase times the rotation equals X·M: no angle is computed.
         target = spectrum * (mask[:, 0] * torch.complex(mask[:, 1], mask[:, 2]))
         waveform = torch.istft(
@@ -334,7 +350,7 @@ class SeparatorNetwork(nn.Module):
 def activate_mask(raw: Tensor) -> Tensor:
     """Raw channels to magnitude mask, cosine and sine (paper, eq. 5; released code)."""
     rotation = torch.tanh(raw[:, 1:])
-    length = rotation.square().sum(1, keepdim=True).clamp_min(_ROTATION_FLOOR**2).sqrt()
+    length = rotation.square().sum(1, keepdim=True).clamp_min(ROTATION_FLOOR**2).sqrt()
     return torch.cat([torch.sigmoid(raw[:, :1]), rotation / length], 1)
 
 

@@ -15,8 +15,18 @@ from audiosep_core.errors import BundleError, DeviceError
 Device = Literal["auto", "cpu", "cuda"]
 _CUDA = "CUDAExecutionProvider"
 _CPU = "CPUExecutionProvider"
+#: Other programs share the GPU: the arena grows by what is asked for instead of doubling, and
+#: is capped. Exhaustive search for convolution algorithms would be repeated for every length.
+_CUDA_OPTIONS = {
+    "gpu_mem_limit": str(4 << 30),
+    "arena_extend_strategy": "kSameAsRequested",
+    "cudnn_conv_algo_search": "HEURISTIC",
+}
 #: Frames × queries that one call may hold: bounds memory on long windows with many queries.
-_MOST_FRAMES = 4096
+_MOST_FRAMES = 2048
+#: Calls with more frames give their memory back: windows of differing length, as at the ends of
+#: a file, would otherwise each leave their share in ONNX Runtime's arena.
+_LARGE_FRAMES = 512
 
 
 class MaskEstimator:
@@ -36,6 +46,7 @@ class MaskEstimator:
     def __init__(self, bundle: Bundle, device: Device = "auto", threads: int = 0) -> None:
         self.config = bundle.config
         self._session = _open_session(bundle, device, threads)
+        self._shrinking = _shrinking_options()
         #: The execution provider that was really chosen.
         self.provider: str = self._session.get_providers()[0]
 
@@ -58,7 +69,9 @@ class MaskEstimator:
             some = np.ascontiguousarray(conditions[start : start + group])
             batch = np.broadcast_to(magnitude, (len(some), 1, *magnitude.shape))
             feed = {"magnitude": np.ascontiguousarray(batch), "condition": some}
-            parts.append(self._session.run(["mask"], feed)[0])
+            large = batch.shape[0] * batch.shape[2] > _LARGE_FRAMES
+            options = self._shrinking if large else None
+            parts.append(self._session.run(["mask"], feed, options)[0])
         return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
 
@@ -72,35 +85,57 @@ def _open_session(bundle: Bundle, device: Device, threads: int) -> Any:
             "ONNX Runtime is not installed; install audiosep with the extra 'cpu' or 'gpu', "
             "for example: pip install 'audiosep[cpu]'"
         ) from None
-    options = onnxruntime.SessionOptions()
-    # Warnings about node placement would land on the terminal of every user.
-    options.log_severity_level = 3
-    options.intra_op_num_threads = threads or (os.cpu_count() or 1)
-    # A plan of the memory for every length that comes by holds half as much again.
-    options.enable_mem_pattern = False
-    available = onnxruntime.get_available_providers()
-    if device == "cuda" and _CUDA not in available:
+    has_cuda = _CUDA in onnxruntime.get_available_providers()
+    if device == "cuda" and not has_cuda:
         raise DeviceError(
             "this ONNX Runtime has no CUDA provider; install audiosep with the extra 'gpu' "
             "instead of 'cpu', or use --device cpu"
         )
-    wants_cuda = device != "cpu" and _CUDA in available
-    if wants_cuda and hasattr(onnxruntime, "preload_dlls"):
+    if device == "cpu" or not has_cuda:
+        return _load(onnxruntime, bundle, threads, [_CPU])
+    # The provider is listed wherever the wheel was built with it; only a session tells whether
+    # its libraries and a GPU are there.
+    if hasattr(onnxruntime, "preload_dlls"):
         onnxruntime.preload_dlls()
-    providers = [_CUDA, _CPU] if wants_cuda else [_CPU]
+    try:
+        session = _load(onnxruntime, bundle, threads, [(_CUDA, _CUDA_OPTIONS), _CPU])
+    except BundleError:
+        session = None
+    if session is not None and session.get_providers()[0] == _CUDA:
+        return session
+    message = (
+        "ONNX Runtime could not start CUDA (its libraries or a GPU are missing); "
+        "'audiosep doctor' tells which"
+    )
+    if device == "cuda":
+        raise DeviceError(message)
+    # Three frames up is who made the estimator.
+    warnings.warn(f"{message}; running on the CPU", stacklevel=4)
+    return session or _load(onnxruntime, bundle, threads, [_CPU])
+
+
+def _shrinking_options() -> Any:
+    import onnxruntime
+
+    options = onnxruntime.RunOptions()
+    options.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
+    return options
+
+
+def _load(onnxruntime: Any, bundle: Bundle, threads: int, providers: list[Any]) -> Any:
+    options = onnxruntime.SessionOptions()
+    # Warnings about node placement would land on the terminal of every user.
+    options.log_severity_level = 4 if len(providers) > 1 else 3
+    # A plan for each length would set aside twice what a call needs, and is no quicker.
+    options.enable_mem_pattern = False
+    options.intra_op_num_threads = threads or (os.cpu_count() or 1)
     path = str(bundle.path(SEPARATOR))
     try:
-        session = onnxruntime.InferenceSession(path, options, providers=providers)
+        with warnings.catch_warnings():
+            # ONNX Runtime's own words on a provider that it lacks; ours say what to do.
+            warnings.simplefilter("ignore")
+            return onnxruntime.InferenceSession(path, options, providers=providers)
     except Exception as error:
         raise BundleError(
             f"ONNX Runtime cannot load {path}: {str(error).splitlines()[0]}; export it again"
         ) from None
-    if wants_cuda and session.get_providers()[0] != _CUDA:
-        message = (
-            "ONNX Runtime could not start CUDA (its libraries or a GPU are missing); "
-            "'audiosep doctor' tells which"
-        )
-        if device == "cuda":
-            raise DeviceError(message)
-        warnings.warn(f"{message}; running on the CPU", stacklevel=4)
-    return session

@@ -22,10 +22,9 @@ if TYPE_CHECKING:
 
 #: Longest query in characters, counted after normalisation.
 MAX_QUERY_CHARACTERS = 512
-#: Word pieces the encoder reads of one query, its two end markers included.
+#: Word pieces an encoder reads of one query, its two end markers included; fewer where its
+#: tokenizer says so (CLIP: 77).
 MAX_TOKENS = 128
-#: Length of the sentence embedding.
-EMBEDDING_SIZE = 384
 
 # Enough to share the cost of a call, small enough that 128-piece queries need under 50 MB.
 _BATCH = 32
@@ -87,7 +86,7 @@ class TextEncoder:
 
     Args:
         model_path: ONNX file with inputs ``input_ids`` and ``attention_mask`` (int64,
-            [batch, tokens]) and output ``embedding`` (float32, [batch, 384], unit length).
+            [batch, tokens]) and output ``embedding`` (float32, [batch, size], unit length).
         tokenizer_path: ``tokenizer.json`` that belongs to the model.
     """
 
@@ -103,13 +102,14 @@ class TextEncoder:
         """Embed queries.
 
         Every text passes through ``normalise_query`` first; what lies beyond ``MAX_TOKENS``
-        word pieces is ignored.
+        word pieces, or the fewer that the tokenizer allows, is ignored.
 
         Args:
             texts: The queries; an empty sequence gives an array of no rows.
 
         Returns:
-            float32 array (len(texts), 384) of unit-length rows, in the order of ``texts``.
+            float32 array (len(texts), size) of unit-length rows, in the order of ``texts``; the
+            size is the model's own.
 
         Raises:
             TypeError: ``texts`` is a single string, or one of its items is not a string.
@@ -120,10 +120,9 @@ class TextEncoder:
         if isinstance(texts, str):
             raise TypeError("encode takes a list of queries; wrap a single query in a list")
         queries = [normalise_query(text) for text in texts]
-        embeddings = np.empty((len(queries), EMBEDDING_SIZE), np.float32)
-        if not queries:
-            return embeddings
         tokenizer, session = self._load()
+        (output,) = session.get_outputs()
+        embeddings = np.empty((len(queries), output.shape[-1]), np.float32)
         # Neighbours in length share a batch, so that short queries carry little padding.
         order = sorted(range(len(queries)), key=lambda index: len(queries[index]))
         for start in range(0, len(order), _BATCH):
@@ -133,7 +132,7 @@ class TextEncoder:
                 "input_ids": np.array([item.ids for item in encodings], np.int64),
                 "attention_mask": np.array([item.attention_mask for item in encodings], np.int64),
             }
-            embeddings[rows] = session.run(["embedding"], feed)[0]
+            embeddings[rows] = session.run([output.name], feed)[0]
         return embeddings
 
     def _load(self) -> tuple[tokenizers.Tokenizer, onnxruntime.InferenceSession]:
@@ -157,7 +156,8 @@ def _load_tokenizer(path: Path) -> tokenizers.Tokenizer:
         raise RuntimeError(
             f"the tokenizer {path} cannot be read ({error}); install the model again"
         ) from error
-    tokenizer.enable_truncation(MAX_TOKENS)
+    own = tokenizer.truncation
+    tokenizer.enable_truncation(min(MAX_TOKENS, own["max_length"]) if own else MAX_TOKENS)
     tokenizer.enable_padding()
     return tokenizer
 

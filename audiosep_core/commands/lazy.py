@@ -28,11 +28,22 @@ class LazyGroup(click.Group):
         return [*super().list_commands(ctx), *self._lazy]
 
     def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
-        """The command of that name, imported now if need be."""
+        """The command of that name, imported now if need be.
+
+        Raises:
+            ClickException: A package that the command needs is not installed.
+        """
         if name not in self._lazy:
             return super().get_command(ctx, name)
         module, summary = self._lazy[name]
-        command: click.Command = importlib.import_module(module).command
+        try:
+            command: click.Command = importlib.import_module(module).command
+        except ModuleNotFoundError as error:
+            raise click.ClickException(
+                f"'{ctx.command_path} {name}' needs the package {error.name!r}; install audiosep "
+                "with the extras 'cpu' and 'export', for example: pip install "
+                "'audiosep[cpu,export]'"
+            ) from None
         command.short_help = summary
         return command
 

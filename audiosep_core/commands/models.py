@@ -1,15 +1,19 @@
-"""``audiosep models``: what is installed."""
+"""``audiosep models``: what is installed, and what can be fetched."""
 
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import click
 
+from audiosep_core.commands.lazy import LazyGroup
 from audiosep_core.models import DEFAULT_MODEL, installed_models, open_model
 
+_ELSEWHERE = {"fetch": ("export.fetch", "Download a released model and convert it.")}
 
-@click.group(invoke_without_command=True)
+
+@click.group(cls=LazyGroup, lazy=_ELSEWHERE, invoke_without_command=True)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.pass_context
 def command(ctx: click.Context, as_json: bool) -> None:
@@ -43,6 +47,40 @@ def command(ctx: click.Context, as_json: bool) -> None:
 
 @command.command("info")
 @click.argument("name", default=DEFAULT_MODEL)
-def info(name: str) -> None:
-    """Print a bundle's description as JSON."""
-    click.echo(json.dumps(open_model(name).describe(), indent=2))
+@click.option("--json", "as_json", is_flag=True, help="Print description and report as JSON.")
+def info(name: str, as_json: bool) -> None:
+    """Describe a bundle: what it is, and the evidence that it computes what it should."""
+    bundle = open_model(name)
+    report = bundle.report()
+    if as_json:
+        click.echo(json.dumps({**bundle.describe(), "report": report}, indent=2))
+        return
+    config = bundle.config
+    rows = {
+        "model": f"{bundle.name}, {config.sample_rate} Hz, in {bundle.folder}",
+        "network": f"window {config.window}, hop {config.hop}, widths "
+        f"{' '.join(map(str, config.widths))}, condition {config.condition_size}",
+        "licence": bundle.licence,
+        "provenance": bundle.provenance,
+        "files": ", ".join(bundle.hashes),
+    }
+    for graph in ("separator", "waveform"):
+        if graph in report:
+            rows[graph] = _evidence(report[graph])
+    if "separator" not in report:
+        rows["separator"] = "no report on its fidelity; export the bundle again for one"
+    for title, text in rows.items():
+        click.echo(f"{title:<11} {text}")
+
+
+def _evidence(evidence: dict[str, Any]) -> str:
+    """One graph's part of a report, in a line."""
+    speed = evidence["real_time_factor"]
+    nodes = {provider: sum(counts.values()) for provider, counts in evidence["placement"].items()}
+    return (
+        f"{evidence['bytes'] / 1e6:.1f} MB, opset {evidence['opset']}, IR version "
+        f"{evidence['ir_version']}; at most {evidence['worst_max_abs_error']:.1e} and at least "
+        f"{evidence['worst_sdr_db']:.0f} dB from PyTorch in {len(evidence['cases'])} cases; "
+        f"real-time factor {speed['best']:.3f} where it was exported; "
+        + ", ".join(f"{count} nodes on {provider}" for provider, count in nodes.items())
+    )

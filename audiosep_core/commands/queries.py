@@ -7,11 +7,14 @@ import json
 import click
 
 from audiosep_core.commands.console import model_option
+from audiosep_core.commands.lazy import LazyGroup
 from audiosep_core.models import open_model
 from audiosep_core.queries import QueryEncoder, check_queries
 
+_ELSEWHERE = {"pack": ("export.pack", "Compute all that depends on queries alone beforehand.")}
 
-@click.group()
+
+@click.group(cls=LazyGroup, lazy=_ELSEWHERE)
 def command() -> None:
     """Any English phrase is a query; those in the model's pack or your cache start at once."""
 
@@ -31,12 +34,12 @@ def list_queries(model: str, search: str, as_json: bool) -> None:
 @click.argument("texts", nargs=-1, required=True)
 @model_option
 def add(texts: tuple[str, ...], model: str) -> None:
-    r"""Encode TEXTS now and keep their embeddings in your cache.
+    """Encode TEXTS now and keep their embeddings in your cache.
 
     \b
     Example:
       audiosep queries add "a child laughing" "rain on a tin roof"
-    """
+    """  # noqa: D301
     encoder = QueryEncoder(open_model(model))
     encoder.embed(check_queries(texts))
     for text in texts:

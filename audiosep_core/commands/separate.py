@@ -40,6 +40,14 @@ Examples:
     help="Folder for the stems: DIR/<input>/<query>.<ending>.",
 )
 @click.option("--residual", is_flag=True, help="Write what the stems leave over, too.")
+@click.option(
+    "--pack",
+    "packs",
+    multiple=True,
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="Take queries from what 'audiosep queries pack' wrote; repeat for more.",
+)
 @model_option
 @device_option
 @click.option(
@@ -55,6 +63,7 @@ def command(
     queries: tuple[str, ...],
     output: Path,
     residual: bool,
+    packs: tuple[Path, ...],
     model: str,
     device: str,
     format: str | None,
@@ -68,6 +77,8 @@ def command(
     names = distinct_queries(queries)
     jobs = plan(inputs, output)
     separator = Separator(model, device)  # type: ignore[arg-type]
+    for pack in packs:
+        separator.encoder.add_pack(pack)
     failures: list[AudioSepError] = []
     results: list[tuple[Job, list[WrittenStem]]] = []
     with file_progress(len(jobs)) as progress:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -248,7 +249,14 @@ def test_queries_and_models(audiosep):
     assert audiosep("queries", "add", " ")[0] == 2
     code, out, _ = audiosep("models", "--json")
     assert code == 0 and json.loads(out)[0]["name"] == "mini"
-    assert json.loads(audiosep("models", "info")[1])["format_version"] == 1
+    assert json.loads(audiosep("models", "info", "--json")[1])["format_version"] == 1
+
+
+@pytest.mark.parametrize("command", [[], ["separate"], ["queries", "add"], ["queries", "pack"]])
+def test_examples_keep_their_lines(audiosep, command):
+    _, out, _ = audiosep(*command, "--help")
+    assert "\\b" not in out
+    assert re.search(r"Examples?:\n +audiosep ", out)
 
 
 def test_help_has_examples_and_commands_run_without_torch():

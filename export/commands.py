@@ -1,0 +1,120 @@
+"""``audiosep export``: a checkpoint in, a verified bundle out."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+
+from audiosep_core.bundle import REPORT
+from audiosep_core.checkpoint import load_network
+from audiosep_core.commands.console import console
+from audiosep_core.config import CONFIGS, SeparatorConfig, get_config
+from audiosep_core.errors import UsageError
+from audiosep_core.models import DEFAULT_MODEL, packaged_folder
+from export.bundle_writer import write_bundle
+
+
+@click.command(
+    epilog="""\b
+Examples:
+  audiosep export run/ema.pt -o my-model
+  audiosep export audiosep_base_4M_steps.ckpt -o audiosep-base --waveform 10
+"""
+)
+@click.argument("checkpoint", type=click.Path(path_type=Path))
+@click.option(
+    "-o",
+    "--output",
+    required=True,
+    type=click.Path(path_type=Path),
+    metavar="BUNDLE",
+    help="Folder to make.",
+)
+@click.option(
+    "--config",
+    type=click.Choice(sorted(CONFIGS)),
+    help="The network's shape, where the checkpoint does not tell it.  [default: audiosep-base]",
+)
+@click.option(
+    "--precision",
+    type=click.Choice(["fp32", "fp16"]),
+    default="fp32",
+    show_default=True,
+    help="fp16 halves the file and is for GPUs.",
+)
+@click.option(
+    "--text-encoder",
+    type=click.Path(path_type=Path),
+    metavar="FOLDER",
+    help="Folder with text_encoder.onnx and tokenizer.json.  [default: the packaged model's, "
+    "where its embeddings fit]",
+)
+@click.option(
+    "--waveform",
+    type=click.FloatRange(min=0, min_open=True),
+    metavar="SECONDS",
+    help="Also write waveform.onnx: mono waveform in, waveform out, of this fixed length.",
+)
+@click.option("--licence", default="unknown", show_default=True, help="Of the weights, as SPDX.")
+@click.option("--overwrite", is_flag=True, help="Replace a bundle that exists.")
+@click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
+def command(
+    checkpoint: Path,
+    output: Path,
+    config: str | None,
+    precision: str,
+    text_encoder: Path | None,
+    waveform: float | None,
+    licence: str,
+    overwrite: bool,
+    as_json: bool,
+) -> None:
+    """Turn CHECKPOINT into a bundle that every command takes as --model.
+
+    The bundle appears only if its graphs give the waveforms that PyTorch gives; the evidence
+    is in its report.json.
+    """
+    if output.exists() and not overwrite:
+        raise UsageError(f"{output} exists; give --overwrite to replace it")
+    net = load_network(checkpoint, config)
+    if text_encoder is None:
+        text_encoder = _default_text_encoder(net.config)
+    if text_encoder is None:
+        console.print(
+            f"[yellow]no text encoder:[/yellow] the packaged one does not fit a condition of "
+            f"{net.config.condition_size} values; the bundle will not understand words unless "
+            "--text-encoder names one",
+            highlight=False,
+        )
+    samples = None if waveform is None else round(waveform * net.config.sample_rate)
+    if samples is not None and samples <= net.config.window // 2:
+        least = net.config.window / 2 / net.config.sample_rate
+        raise UsageError(f"--waveform must be longer than {least:g} seconds for this network")
+    with console.status("exporting and verifying"):
+        bundle = write_bundle(
+            net,
+            text_encoder,
+            output,
+            licence=licence,
+            provenance=f"Exported from {checkpoint.name}.",
+            precision=precision,  # type: ignore[arg-type]
+            waveform_samples=samples,
+        )
+    report = json.loads(bundle.path(REPORT).read_text(encoding="utf-8"))
+    if as_json:
+        click.echo(json.dumps(report, indent=2))
+        return
+    evidence = report["separator"]
+    click.echo(
+        f"{output}: {evidence['bytes'] / 1e6:.1f} MB, at most "
+        f"{evidence['worst_max_abs_error']:.1e} from PyTorch, "
+        f"{1 / evidence['real_time_factor']['best']:.1f} times real time here"
+    )
+
+
+def _default_text_encoder(config: SeparatorConfig) -> Path | None:
+    """The packaged model's folder, if its embeddings are what the network takes."""
+    fits = config.condition_size == get_config(DEFAULT_MODEL).condition_size
+    return packaged_folder(DEFAULT_MODEL) if fits else None
