@@ -11,7 +11,7 @@ from audiosep_core.network import SeparatorNetwork
 
 #: A tenth of what offline separation promises against the whole-file result.
 _TOLERANCE = 1e-5
-_SECONDS = 24.0
+_CONDITIONS = 2
 
 
 @torch.no_grad()
@@ -19,7 +19,7 @@ def needed_context(net: SeparatorNetwork, tolerance: float = _TOLERANCE) -> floa
     """The shortest context with which windows give the whole-file result.
 
     Compares the target's spectrum in the middle of a signal of noise bursts, once with all of
-    the signal around it and once cut to a context, for several conditions.
+    the receptive field around it and once cut to a context.
 
     Args:
         net: The network in evaluation mode.
@@ -33,14 +33,15 @@ def needed_context(net: SeparatorNetwork, tolerance: float = _TOLERANCE) -> floa
     cell = config.frame_multiple
     cell_seconds = cell * config.hop / config.sample_rate
     rng = np.random.default_rng(0)
-    cells = 2 * round(_SECONDS / cell_seconds / 2) + 1
+    # What lies beyond the receptive field cannot matter.
+    middle = -(-config.receptive_frames // cell)
+    cells = 2 * middle + 1
     samples = cells * cell * config.hop - 1
     envelope = np.repeat(10 ** rng.uniform(-3, 0, samples // 4000 + 1), 4000)[:samples]
     mixture = torch.from_numpy((0.3 * envelope * rng.standard_normal(samples)).astype(np.float32))
     magnitude = net.spectrum(mixture[None]).abs().clamp_min(MAGNITUDE_FLOOR)[:, None]
-    conditions = torch.from_numpy(rng.standard_normal((4, config.condition_size))).float()
-    magnitude = magnitude.expand(4, -1, -1, -1)
-    middle = cells // 2
+    conditions = torch.from_numpy(rng.standard_normal((_CONDITIONS, config.condition_size))).float()
+    magnitude = magnitude.expand(_CONDITIONS, -1, -1, -1)
     whole = _target(net, magnitude, F.normalize(conditions), middle, middle)
     for context in range(1, middle):
         cut = _target(net, magnitude, F.normalize(conditions), middle, context)

@@ -9,6 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+import torch
+
+from audiosep_core.network import build_network
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -26,6 +29,10 @@ def folder(tmp_path, monkeypatch):
     for name in ("song.wav", "album/one.flac", "album/two.wav"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         soundfile.write(tmp_path / name, 0.1 * rng.standard_normal((48000, 2)), 48000)
+    net = build_network("mini")
+    checkpoint = {"config": net.config.to_dict(), "state_dict": net.state_dict()}
+    (tmp_path / "runs/mini").mkdir(parents=True)
+    torch.save(checkpoint, tmp_path / "runs/mini/ema.pt")
     return tmp_path
 
 
