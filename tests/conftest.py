@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
+
+from audiosep_core.commands import main
 
 
 def _reference_folder() -> Path | None:
@@ -56,3 +60,24 @@ def reference_forward() -> dict[str, np.ndarray]:
 @pytest.fixture(scope="session")
 def reference_metrics() -> list[dict[str, float]]:
     return json.loads(_reference("metrics.json").read_text())
+
+
+@pytest.fixture
+def audiosep(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture, tmp_path: Path
+) -> Callable[..., tuple[int, str, str]]:
+    """Run the command in a folder of its own: (exit code, stdout, stderr)."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "500")
+
+    def run(*arguments: object) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["audiosep", *map(str, arguments)])
+        code = 0
+        try:
+            main()
+        except SystemExit as stop:
+            code = int(stop.code or 0)
+        captured = capsys.readouterr()
+        return code, captured.out, captured.err
+
+    return run

@@ -12,29 +12,9 @@ import pytest
 import soundfile
 
 from audiosep_core.batch import plan, stem_names
-from audiosep_core.commands import main
 from audiosep_core.errors import AudioPathError
 
 RATE = 44100
-
-
-@pytest.fixture
-def audiosep(monkeypatch, capsys, tmp_path):
-    """Run the command in a folder of its own: (exit code, stdout, stderr)."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("COLUMNS", "500")
-
-    def run(*arguments: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["audiosep", *map(str, arguments)])
-        code = 0
-        try:
-            main()
-        except SystemExit as stop:
-            code = int(stop.code or 0)
-        captured = capsys.readouterr()
-        return code, captured.out, captured.err
-
-    return run
 
 
 def write(path, frames=RATE, channels=2, rate=RATE, level=0.1, **kinds):

@@ -20,32 +20,17 @@ import onnxruntime
 
 from audiosep_core import cuda, doctor
 from audiosep_core.bundle import Bundle
-from audiosep_core.commands import main
 from audiosep_core.commands.doctor import command
 from audiosep_core.cuda import CudaState, libraries, probe_cuda
 from audiosep_core.doctor import Finding, check_cuda, check_runtime, examine
 from audiosep_core.models import packaged_folder
 from audiosep_core.placement import node_placement
 
-Run = Callable[..., tuple[int, str]]
-
-
-@pytest.fixture
-def audiosep(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> Run:
-    def run(*arguments: str) -> tuple[int, str]:
-        monkeypatch.setattr(sys, "argv", ["audiosep", *arguments])
-        code = 0
-        try:
-            main()
-        except SystemExit as stop:
-            code = int(stop.code or 0)
-        return code, capsys.readouterr().out
-
-    return run
+Run = Callable[..., tuple[int, str, str]]
 
 
 def test_this_installation_in_columns(audiosep: Run) -> None:
-    code, out = audiosep("doctor")
+    code, out, _ = audiosep("doctor")
     levels = [line.split()[0] for line in out.splitlines() if not line.startswith(" ")]
     assert code == (1 if "problem" in levels else 0)
     assert "\x1b" not in out
@@ -56,7 +41,7 @@ def test_this_installation_in_columns(audiosep: Run) -> None:
 
 
 def test_this_installation_as_json(audiosep: Run) -> None:
-    code, out = audiosep("doctor", "--json")
+    code, out, _ = audiosep("doctor", "--json")
     report = json.loads(out)
     findings = {finding["subject"]: finding for finding in report["findings"]}
     assert report["healthy"] == (code == 0)
@@ -88,7 +73,7 @@ def test_torch_is_not_imported() -> None:
 
 def test_a_damaged_model_is_a_problem(audiosep: Run, tmp_path) -> None:
     (tmp_path / "model.json").write_text("{")
-    code, out = audiosep("doctor", "--model", str(tmp_path))
+    code, out, _ = audiosep("doctor", "--model", str(tmp_path))
     assert code == 1
     assert "cannot be read" in out
     assert out.endswith("1 to repair\n")

@@ -19,7 +19,6 @@ pytest.importorskip("huggingface_hub")
 import huggingface_hub.file_download
 
 from audiosep_core import downloads
-from audiosep_core.commands import main
 from audiosep_core.downloads import SOURCES, DownloadError, RemoteFile, fetch
 
 CONTENT = bytes(range(256)) * 4096
@@ -267,21 +266,6 @@ def test_the_published_files_are_pinned() -> None:
         assert len(bytes.fromhex(file.sha256)) == 32
         assert len(bytes.fromhex(file.revision)) == 20
     assert len({file.local for file in files}) == len(files)
-
-
-@pytest.fixture
-def audiosep(monkeypatch, capsys):
-    def run(*arguments: str) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["audiosep", *arguments])
-        code = 0
-        try:
-            main()
-        except SystemExit as stop:
-            code = int(stop.code or 0)
-        captured = capsys.readouterr()
-        return code, captured.out, captured.err
-
-    return run
 
 
 def test_an_unknown_model(hub: Hub, audiosep) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,7 +12,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from audiosep_core.bundle import Bundle
-from audiosep_core.commands import main
 from audiosep_core.errors import BundleError, QueryError, UsageError
 from audiosep_core.models import packaged_folder
 from audiosep_core.queries import QueryEncoder, QueryPack, read_queries
@@ -21,23 +19,6 @@ from audiosep_core.text import TextEncoder, normalise_query
 
 Run = Callable[..., tuple[int, str, str]]
 TEXTS = ["a squeaky gate in the wind", "Rain on a tin roof", "ein bellender Hund"]
-
-
-@pytest.fixture
-def audiosep(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture, tmp_path: Path) -> Run:
-    monkeypatch.chdir(tmp_path)
-
-    def run(*arguments: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["audiosep", *map(str, arguments)])
-        code = 0
-        try:
-            main()
-        except SystemExit as stop:
-            code = int(stop.code or 0)
-        captured = capsys.readouterr()
-        return code, captured.out, captured.err
-
-    return run
 
 
 @pytest.fixture(scope="module")

@@ -2,7 +2,6 @@
 
 import dataclasses
 import json
-import sys
 import warnings
 
 import numpy as np
@@ -12,7 +11,6 @@ import torch
 
 from audiosep_core import DeviceError, QueryError, Separator
 from audiosep_core.bundle import Bundle
-from audiosep_core.commands import main
 from audiosep_core.config import SeparatorConfig
 from audiosep_core.network import build_network
 from audiosep_core.session import MaskEstimator
@@ -21,24 +19,6 @@ from export.bench import multiply_accumulates
 SMALL = SeparatorConfig(
     name="small", window=768, hop=320, widths=(16,) * 6, condition_size=384, bands=3
 )
-
-
-@pytest.fixture
-def audiosep(monkeypatch, capsys, tmp_path):
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("COLUMNS", "500")
-
-    def run(*arguments):
-        monkeypatch.setattr(sys, "argv", ["audiosep", *map(str, arguments)])
-        code = 0
-        try:
-            main()
-        except SystemExit as stop:
-            code = int(stop.code or 0)
-        captured = capsys.readouterr()
-        return code, captured.out, captured.err
-
-    return run
 
 
 def save(path, config, **changes):
