@@ -99,7 +99,8 @@ def command(model: str, items: Path | None, output: Path, modes_only: bool, as_j
     choices = [*_MODES, *(() if modes_only else _CURVE)]
     points = []
     for number, mode in enumerate(choices, 1):
-        console.print(f"{number}/{len(choices)}", end="\r")
+        if console.is_terminal:
+            console.print(f"{number}/{len(choices)}", end="\r")
         points.append(measure(separator, mode, examples))
     points.sort(key=lambda point: point.latency[48_000])
     save_curve(output, points, separator.bundle.name)
