@@ -212,6 +212,7 @@ def save_curve(path: Path, points: list[Point], model: str) -> None:
     below.set_xscale("log")
     for axis in (above, below):
         axis.grid(alpha=0.3)
+        axis.margins(0.12)
     try:
         figure.savefig(path, dpi=110)
     except OSError as error:
