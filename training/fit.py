@@ -1,6 +1,6 @@
 """Fits a small network on a corpus, on the CPU: how the shipped ``mini`` came to be.
 
-    python -m training.fit CORPUS RUN --steps 8000
+    python -m training.fit CORPUS RUN --steps 4700
 
 Two processes of one thread each (RANK, WORLD_SIZE, MASTER_ADDR and MASTER_PORT set, as torchrun
 does) share the work with less waiting than one process of two threads.
@@ -223,8 +223,8 @@ def main() -> None:
     parser.add_argument("corpus", help="folder written by training.corpus.build")
     parser.add_argument("run", help="folder for checkpoints and the log; resumed if it exists")
     parser.add_argument("--config", default="mini")
-    parser.add_argument("--steps", type=int, default=8000)
-    parser.add_argument("--decay-steps", type=int, default=2000)
+    parser.add_argument("--steps", type=int, default=4700)
+    parser.add_argument("--decay-steps", type=int, default=1500)
     parser.add_argument(
         "--mixtures", type=int, default=8, help="mixtures a batch, two queries each"
     )
