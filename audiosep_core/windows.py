@@ -69,7 +69,8 @@ def offline_windows(bundle: Bundle) -> Windows:
     """
     config = bundle.config
     cell_seconds = config.frame_multiple * config.hop / config.sample_rate
-    context = math.ceil(bundle.context_seconds / cell_seconds)
+    # Without rounding first, 2.24 s of cells of 0.32 s come to 8.
+    context = math.ceil(round(bundle.context_seconds / cell_seconds, 6))
     hop = max(
         round(_OFFLINE_HOP_SECONDS / cell_seconds), math.ceil(2 * context / (_OFFLINE_COST - 1)), 1
     )
