@@ -26,10 +26,6 @@ PACKAGE = Path(audiosep_core.text.__file__).parent
 MODEL = PACKAGE / "models" / "mini"
 VOCABULARY = PACKAGE / "vocabulary"
 
-needs_encoder = pytest.mark.skipif(
-    not (MODEL / "text_encoder.onnx").is_file(), reason="the text encoder is not exported"
-)
-
 
 @pytest.fixture(scope="module")
 def encoder() -> TextEncoder:
@@ -93,7 +89,6 @@ def test_spacing_does_not_matter(words: list[str]) -> None:
     assert normalise_query(" \n".join(words) + "\t") == normalise_query(" ".join(words))
 
 
-@needs_encoder
 def test_embeddings_are_unit_length_and_in_order(encoder: TextEncoder) -> None:
     queries = ["a very long description of a dog that barks in a garden", "dog", "piano"] * 20
     embeddings = encoder.encode(queries)
@@ -105,18 +100,15 @@ def test_embeddings_are_unit_length_and_in_order(encoder: TextEncoder) -> None:
     np.testing.assert_allclose(embeddings, np.tile(alone, (20, 1)), atol=1e-5)
 
 
-@needs_encoder
 def test_embeddings_follow_meaning(encoder: TextEncoder) -> None:
     barking, dog, guitar = encoder.encode(["dog barking", "a dog barks loudly", "guitar solo"])
     assert barking @ dog > barking @ guitar + 0.3
 
 
-@needs_encoder
 def test_encoding_normalises(encoder: TextEncoder) -> None:
     np.testing.assert_array_equal(encoder.encode([" dog\n bark "]), encoder.encode(["dog bark"]))
 
 
-@needs_encoder
 def test_text_beyond_the_limit_is_ignored(encoder: TextEncoder) -> None:
     # Every character is a word piece of its own; 126 fit beside the two end markers.
     first, second = "犬" * 126 + "猫" * 300, "犬" * 200
@@ -124,13 +116,11 @@ def test_text_beyond_the_limit_is_ignored(encoder: TextEncoder) -> None:
     np.testing.assert_allclose(embeddings[0], embeddings[1], atol=1e-6)
 
 
-@needs_encoder
 @pytest.mark.parametrize("query", ["🎸 solo", "перкуссия", "?!", "\u0301a", "x" * 512])
 def test_unusual_text_has_an_embedding(encoder: TextEncoder, query: str) -> None:
     assert np.linalg.norm(encoder.encode([query])[0]) == pytest.approx(1, abs=1e-5)
 
 
-@needs_encoder
 def test_threads_share_an_encoder() -> None:
     shared = TextEncoder(MODEL / "text_encoder.onnx", MODEL / "tokenizer.json")
     results: list[np.ndarray] = []
@@ -146,7 +136,6 @@ def test_threads_share_an_encoder() -> None:
         np.testing.assert_array_equal(result, results[0])
 
 
-@needs_encoder
 def test_no_queries_give_no_rows(encoder: TextEncoder) -> None:
     assert encoder.encode([]).shape == (0, 384)
 
@@ -162,7 +151,6 @@ def test_missing_files_are_named(tmp_path: Path) -> None:
         encoder.encode(["dog"])
 
 
-@needs_encoder
 def test_damaged_files_are_named(tmp_path: Path) -> None:
     broken = tmp_path / "broken"
     broken.write_bytes(b"not a model")

