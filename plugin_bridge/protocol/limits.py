@@ -1,0 +1,43 @@
+"""What one client may ask of a server."""
+
+from __future__ import annotations
+
+import dataclasses
+
+
+@dataclasses.dataclass(frozen=True)
+class Limits:
+    """Caps of a server; what is over one of them is refused.
+
+    Attributes:
+        control_bytes: Payload of a control message.
+        channels: Of a stream.
+        block_frames: ``max_block`` of a stream.
+        sample_rate: Of a stream, in Hz.
+        streams: Of one connection.
+        clients: Connections at a time.
+        queries: Of a stream.
+        query_characters: Of a query, as sent.
+        idle_seconds: Without a message, after which a connection is closed.
+        hello_seconds: Within which a connection must have said who it is.
+    """
+
+    control_bytes: int = 65_536
+    channels: int = 32
+    block_frames: int = 65_536
+    sample_rate: int = 384_000
+    streams: int = 64
+    clients: int = 256
+    queries: int = 16
+    query_characters: int = 512
+    idle_seconds: int = 300
+    hello_seconds: int = 5
+
+    @property
+    def audio_bytes(self) -> int:
+        """The largest payload of a message with audio."""
+        return 4 * self.channels * self.block_frames
+
+    def as_dict(self) -> dict[str, int]:
+        """Name to number, for the WELCOME message."""
+        return dataclasses.asdict(self)
