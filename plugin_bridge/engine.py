@@ -11,8 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from audiosep_core.fifo import Fifo
+from audiosep_core.masking import Estimator
 from audiosep_core.models import DEFAULT_MODEL
-from audiosep_core.selection import Query, select
+from audiosep_core.selection import Query, Selection, select
 from audiosep_core.separator import Separator, check_sample_rate
 from audiosep_core.session import Device
 from audiosep_core.stream import SeparationStream
@@ -48,6 +49,8 @@ class StreamingSeparator:
         remainder_db: Level in the target of what no stem claims.
         device: Where the network runs, "auto", "cpu" or "cuda".
         threads: Threads of the network on the CPU; 0 takes all cores.
+        estimator: Runs the network in place of the model's own session, for instance for many
+            streams at once.
 
     Attributes:
         latency: The parts of the latency, in samples.
@@ -73,6 +76,7 @@ class StreamingSeparator:
         remainder_db: float = -math.inf,
         device: Device = "auto",
         threads: int = 0,
+        estimator: Estimator | None = None,
     ) -> None:
         self.sample_rate = check_sample_rate(sample_rate)
         if not isinstance(channels, int) or channels < 1:
@@ -87,9 +91,10 @@ class StreamingSeparator:
         self.outputs = outputs
         self.windows = mode_windows(mode, separator.bundle)
         self.latency: Latency = stream_latency(self.windows, config, self.sample_rate)
-        self._separator = separator
+        self._encoder = separator.encoder
+        self._estimator = estimator or separator.estimator
         self._quantum = quantum_samples(self.sample_rate)
-        self._selection = select(queries, separator.encoder, strength, remainder_db)
+        self._selection = select(queries, self._encoder, strength, remainder_db)
         self._queries = queries
         self._strength = strength
         self._remainder_db = remainder_db
@@ -129,6 +134,18 @@ class StreamingSeparator:
             ValueError: With ``outputs="stems"``, the number of stems would change.
         """
         self._select(queries, self._strength, self._remainder_db)
+
+    def select(self, selection: Selection) -> None:
+        """As :meth:`set_queries`, with queries that were embedded beforehand; never blocks.
+
+        Args:
+            selection: What :func:`audiosep_core.selection.select` made for the same model.
+
+        Raises:
+            ValueError: With ``outputs="stems"``, the number of stems would change.
+        """
+        self._stream.select(selection)
+        self._selection = selection
 
     def process(self, block: NDArray[np.float32]) -> NDArray[np.float32]:
         """Take a block, return as many frames, ``latency_samples`` behind.
@@ -173,7 +190,7 @@ class StreamingSeparator:
         """Forget all sound; queries and levels stay."""
         rows = self._selection.rows(summed=False) + 1 if self.outputs == "stems" else 2
         self._stream = SeparationStream(
-            self._separator.estimator,
+            self._estimator,
             self._selection,
             self.sample_rate,
             self.channels,
@@ -191,9 +208,7 @@ class StreamingSeparator:
         strength: float,
         remainder_db: float,
     ) -> None:
-        selection = select(queries, self._separator.encoder, strength, remainder_db)
-        self._stream.select(selection)
-        self._selection = selection
+        self.select(select(queries, self._encoder, strength, remainder_db))
         self._queries, self._strength, self._remainder_db = queries, strength, remainder_db
 
     def _advance(self, count: int) -> None:
