@@ -13,6 +13,10 @@ class Transparent:
     def __init__(self, config):
         self.config = config
         self.calls = 0
+        self.shapes = set()
+
+    def prepare(self, rows, frames):
+        self.shapes.add((rows, frames))
 
     def masks(self, magnitude, conditions):
         assert len(magnitude) % self.config.frame_multiple == 0
