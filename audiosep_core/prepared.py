@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-#: Without a CUDA graph, the first call chooses algorithms and the second may still allocate;
-#: with one, ONNX Runtime repeats the first call until it is captured, and the next replays it.
-_WARM_UP_CALLS = 2
+#: On the CPU the first call takes memory. On CUDA it chooses algorithms and the second may
+#: still allocate; a call to be captured ONNX Runtime repeats until it is, the next replays it.
+_WARM_UP_CALLS = {"cpu": 1, "cuda": 2}
 
 
 class PreparedCall:
@@ -41,7 +41,7 @@ class PreparedCall:
             return OrtValue.ortvalue_from_shape_and_type(list(shape), np.float32, memory)
 
         rows, _, frames, bins = magnitude
-        self._session, self._options = session, options
+        self._session, self._memory, self._options = session, memory, options
         self._magnitude, self._condition = buffer(*magnitude), buffer(*condition)
         self._mask = buffer(rows, 3, frames, bins)
         self._binding = session.io_binding()
@@ -54,7 +54,7 @@ class PreparedCall:
         """Do beforehand whatever the first calls would do once."""
         magnitude = np.zeros(self._magnitude.shape(), np.float32)
         condition = np.zeros(self._condition.shape(), np.float32)
-        for _ in range(_WARM_UP_CALLS):
+        for _ in range(_WARM_UP_CALLS[self._memory]):
             self.run(magnitude, condition)
 
     def run(
