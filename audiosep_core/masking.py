@@ -32,6 +32,9 @@ class Estimator(Protocol):
         None where they would come too late: masks of the call before stand in for them.
         """
 
+    def prepare(self, rows: int, frames: int) -> None:
+        """Make calls of so many queries and frames as quick as they will be."""
+
 
 class Masker:
     """Collects magnitude frames into windows and runs the network on each.
