@@ -208,7 +208,7 @@ class StreamingSeparator:
         self._prepare()
 
     def _prepare(self) -> None:
-        estimator = self._separator.estimator
+        estimator = self._estimator
         # Twice as many queries while one selection gives way to the next.
         for rows in (2, 1):
             for frames in self.windows.lengths(estimator.config):
