@@ -51,6 +51,11 @@ class Alignment:
         """Frames of the mixture since the start or the last restart."""
         return self._taken + len(self._mixture)
 
+    @property
+    def base(self) -> int:
+        """The first frame of the server's stream that is running."""
+        return self._base
+
     def restart(self) -> None:
         """Forget all sound, and count from 0."""
         # What lies before frame 0 is silence, and its answer, too.
