@@ -105,6 +105,18 @@ class StreamingSeparator:
         return self.latency.total
 
     @property
+    def rows(self) -> int:
+        """Signals that come out, each with all channels."""
+        if self.outputs == "stems":
+            return self._selection.rows(summed=False) + 1
+        return 1 if self.outputs == "target" else 2
+
+    @property
+    def queries(self) -> int:
+        """What the network is asked for every window, negative queries included."""
+        return len(self._selection.all_conditions)
+
+    @property
     def strength(self) -> float:
         """Exponent of the masks; can be set while the stream runs."""
         return self._strength
@@ -190,7 +202,6 @@ class StreamingSeparator:
         The network is made ready for every window of as many queries as there are now. With
         other numbers of queries it runs as well; on a GPU its first calls take longer.
         """
-        rows = self._selection.rows(summed=False) + 1 if self.outputs == "stems" else 2
         self._stream = SeparationStream(
             self._estimator,
             self._selection,
@@ -200,7 +211,9 @@ class StreamingSeparator:
             summed=self.outputs != "stems",
         )
         self._in = Fifo((self.channels,))
-        self._out = Fifo((self.channels,) if self.outputs == "target" else (rows, self.channels))
+        self._out = Fifo(
+            (self.channels,) if self.outputs == "target" else (self.rows, self.channels)
+        )
         self._out.push_zeros(self.latency_samples)
         self.replaced_blocks = 0
         self._prepare()
@@ -210,7 +223,7 @@ class StreamingSeparator:
         # Twice as many queries while one selection gives way to the next.
         for rows in (2, 1):
             for frames in self.windows.lengths(estimator.config):
-                estimator.prepare(rows * len(self._selection.all_conditions), frames)
+                estimator.prepare(rows * self.queries, frames)
 
     def _select(
         self,
