@@ -150,3 +150,16 @@ Address = UnixAddress | TcpAddress
 def default_address() -> UnixAddress:
     """Where ``audiosep serve`` listens unless told otherwise."""
     return UnixAddress(runtime_folder() / _SOCKET)
+
+
+def choose_address(socket: str | Path | None, tcp: int | None, host: str) -> Address:
+    """The address that was asked for: a socket, a port, or by default the usual socket.
+
+    Raises:
+        AddressError: Both are given.
+    """
+    if socket is not None and tcp is not None:
+        raise AddressError("a socket and a port exclude each other; give one of them")
+    if tcp is not None:
+        return TcpAddress(tcp, host)
+    return default_address() if socket is None else UnixAddress(Path(socket).absolute())

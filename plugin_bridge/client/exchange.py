@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from audiosep_core.errors import BridgeError
 from plugin_bridge.client.failures import failure_error, lost
 from plugin_bridge.protocol.client_side import Answer, AudioAnswer, ClientProtocol
 from plugin_bridge.protocol.messages import (

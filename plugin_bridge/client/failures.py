@@ -30,9 +30,7 @@ def failure_error(failure: Failure, server: str) -> Exception:
 def unreachable(server: str, error: OSError) -> BridgeError:
     """Nobody answers at that address."""
     reason = error.strerror or str(error) or type(error).__name__
-    return BridgeError(
-        f"no server answers at {server} ({reason}); start one with 'audiosep serve'"
-    )
+    return BridgeError(f"no server answers at {server} ({reason}); start one with 'audiosep serve'")
 
 
 def lost(server: str, reason: str) -> BridgeError:

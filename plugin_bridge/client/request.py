@@ -9,7 +9,6 @@ from typing import Any
 
 from audiosep_core.errors import ModeError
 from audiosep_core.selection import Query, check_levels, list_queries
-from audiosep_core.separator import check_sample_rate
 from audiosep_core.windows import Windows
 from plugin_bridge.engine import Outputs
 from plugin_bridge.modes import Mode, WindowSeconds
@@ -17,6 +16,9 @@ from plugin_bridge.protocol.messages import Change, Contract, Open, QueryMessage
 
 #: In a change, the level that takes the remainder away; JSON has no infinity.
 _NO_REMAINDER_DB = -200.0
+
+#: Most frames in a message, unless asked otherwise.
+MAX_BLOCK = 8192
 
 Queries = Sequence[Query | str] | Query | str
 
@@ -57,7 +59,6 @@ class StreamRequest:
     model: str
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "sample_rate", check_sample_rate(self.sample_rate))
         list_queries(self.queries)
         check_levels(self.strength, self.remainder_db)
         for name, least in (("channels", 1), ("max_block", 1), ("slack", 0)):

@@ -12,7 +12,7 @@ from audiosep_core.errors import BridgeError
 from plugin_bridge.blocks import check_block, is_broken
 from plugin_bridge.client.alignment import Alignment
 from plugin_bridge.client.exchange import Exchange
-from plugin_bridge.client.request import Queries, StreamRequest
+from plugin_bridge.client.request import StreamRequest
 from plugin_bridge.protocol.messages import Change, Contract, Opened
 
 
@@ -39,6 +39,8 @@ class StreamState:
         self._substituted = 0
         self.replaced_blocks = 0
         self.last_error: Exception | None = None
+        #: Why there is no connection.
+        self._why: BridgeError | None = None
 
     @property
     def sample_rate(self) -> int:
@@ -96,11 +98,13 @@ class StreamState:
 
     @property
     def contract(self) -> Contract:
-        """"realtime" or "render"; can be set while the stream runs, the latency stays."""  # noqa: D210
+        """The contract, "realtime" or "render"; can be set while the stream runs."""
         return self._request.contract
 
     @contract.setter
     def contract(self, value: Contract) -> None:
+        if value == "realtime" and not self._opened.slack:
+            raise ValueError("a stream without slack cannot run in realtime; open one with slack")
         self._change(contract=value)
 
     def _change(self, position: int | None = None, **changed: Any) -> None:
@@ -114,35 +118,41 @@ class StreamState:
                 "many, or mute some"
             )
         self._request = request
-        if self._exchange is not None:
-            at = self._alignment.pushed if position is None else position
-            change = request.change(max(0, at - self._alignment.base), changed)
-            self._say_change(change, before)
+        if self._exchange is None:
+            self._seek()
+            return
+        at = self._alignment.pushed if position is None else position
+        change = request.change(max(0, at - self._alignment.base), changed)
+        self._say_change(change, before)
 
     def _say_change(self, change: Change, before: dict[str, Any]) -> None:
         raise NotImplementedError
 
-    def _queries_changed(self, queries: Queries, position: int | None) -> None:
-        self._change(position, queries=queries)
+    def _seek(self) -> None:
+        """Look for a connection, unless nobody wants one."""
+        raise NotImplementedError
 
-    def _adopt(self, exchange: Exchange, opened: Opened) -> None:
-        """Go on with a stream that was opened now.
+    def _check_same(self, opened: Opened) -> None:
+        """Whether a stream opened now can go on where the one before ended.
 
         Raises:
-            BridgeError: It is another kind of stream than the one before.
+            BridgeError: It is of another kind.
         """
         if dataclasses.replace(opened, model="") != dataclasses.replace(self._opened, model=""):
             raise BridgeError(
-                f"the server has a model with another latency or other outputs now "
-                f"({opened.model}); open another stream"
+                f"the server's model {opened.model} has another latency or other outputs than "
+                f"{self._opened.model} had; open another stream"
             )
+
+    def _adopt(self, exchange: Exchange) -> None:
+        """Go on over a connection on which the stream is open."""
         exchange.place = self._alignment.place
         self._alignment.reopen()
         self._exchange = exchange
 
     def _lose(self, error: BridgeError) -> None:
         """The connection is gone."""
-        self.last_error = error
+        self._why = self.last_error = error
         if self._exchange is not None:
             self._substituted += self._exchange.substituted_blocks
         self._exchange = None
@@ -195,3 +205,12 @@ class StreamState:
     def _restarted(self) -> None:
         self._alignment.restart()
         self.replaced_blocks = 0
+
+    def _figures(self) -> dict[str, Any]:
+        return {
+            "connected": self.connected,
+            "latency_samples": self.latency_samples,
+            "dry_frames": self.dry_frames,
+            "substituted_blocks": self.substituted_blocks,
+            "replaced_blocks": self.replaced_blocks,
+        }

@@ -133,7 +133,8 @@ def test_answers_in_time_are_played_to_the_bit(sizes, answers, latency, slack):
     server.got += latency
     alignment.place(server.answer(latency + slack)[0])
     parts.append(alignment.take(latency + slack))
-    assert np.array_equal(np.concatenate(parts, -1), answer(-latency - slack, pushed + latency + slack))
+    delay = latency + slack
+    assert np.array_equal(np.concatenate(parts, -1), answer(-delay, pushed + delay))
     assert alignment.dry_frames == 0
 
 
