@@ -15,7 +15,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from audiosep_core.errors import BridgeError
-from audiosep_core.separator import check_sample_rate
 from plugin_bridge.address import Address, choose_address
 from plugin_bridge.client.failures import lost
 from plugin_bridge.client.keeper import Keeper
@@ -89,7 +88,7 @@ class BridgeClient:
     def open(
         self,
         queries: Queries,
-        sample_rate: float,
+        sample_rate: int,
         channels: int,
         mode: Mode = "mix",
         contract: Contract = "realtime",
@@ -125,11 +124,9 @@ class BridgeClient:
         """
         if self._closed:
             raise BridgeError("the client is closed; make another one")
-        if slack is None and contract == "render":
-            slack = 0
         request = StreamRequest(
             queries=queries,
-            sample_rate=check_sample_rate(sample_rate),
+            sample_rate=sample_rate,
             channels=channels,
             mode=mode,
             contract=contract,
@@ -204,23 +201,16 @@ class BridgeStream(StreamState):
     than the slack. If the connection is lost, it is opened again in the background.
 
     In the contract "render" every frame is separated, or there is an error.
-
-    Attributes:
-        reconnects: How often it went on over another connection after it lost one.
     """
 
     def __init__(
         self, client: BridgeClient, request: StreamRequest, link: Link, opened: Opened
     ) -> None:
         super().__init__(request, opened)
-        self.reconnects = 0
         self._client = client
         self._link: Link | None = None
         self._offered: tuple[Link, Opened] | None = None
         self._offering = threading.Lock()
-        self._closed = False
-        #: What waits longer than the delay would come too late.
-        self._most_unsent = max(4 * self.channels * self.latency_samples, 1 << 16)
         self._use(link)
 
     def __enter__(self) -> BridgeStream:
@@ -253,7 +243,7 @@ class BridgeStream(StreamState):
         self._alignment.push(block)
         try:
             self._with_link(self._exchange_block, block)
-        except BridgeError:
+        except BaseException:
             # Whoever goes on in spite of it stays in time.
             self._alignment.take(count)
             raise
@@ -315,7 +305,7 @@ class BridgeStream(StreamState):
         self._accept_offer()
         reply = self._try_link(lambda link: link.ask(link.exchange.statistics))
         server = None if reply is None else json.loads(reply.payload)
-        return {**self._figures(), "reconnects": self.reconnects, "server": server}
+        return {**self._figures(), "server": server}
 
     def close(self) -> None:
         """End the stream; what it held back is lost."""
@@ -381,8 +371,7 @@ class BridgeStream(StreamState):
         """
         self._check_open()
         outcome = self._try_link(action, *arguments)
-        if self._link is None and self.contract == "render":
-            raise BridgeError(str(self._why))
+        self._check_connected()
         return outcome
 
     def _try_link(self, action: Callable[..., Any], *arguments: Any) -> Any:
@@ -394,10 +383,6 @@ class BridgeStream(StreamState):
         except BridgeError as error:
             self._lose(error)
             return None
-
-    def _check_open(self) -> None:
-        if self._closed:
-            raise BridgeError("the stream is closed; open another one")
 
     def _accept_offer(self) -> None:
         """Take over the connection that was opened in the background."""

@@ -14,7 +14,6 @@ from plugin_bridge.protocol.messages import (
     Change,
     Failure,
     Open,
-    Opened,
     Statistics,
     Welcome,
 )
@@ -170,9 +169,3 @@ class Exchange:
 
 def _nowhere(rows: NDArray[np.float32]) -> None:
     raise ProtocolError("no-stream", "audio came before the stream was open")
-
-
-def opened(answer: Answer) -> Opened:
-    """The content of the answer to OPEN."""
-    assert isinstance(answer.message, Opened)
-    return answer.message

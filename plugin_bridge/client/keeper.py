@@ -13,7 +13,7 @@ from plugin_bridge.client.link import Link
 from plugin_bridge.protocol.messages import Open, Opened
 
 #: Seconds until the first new try, and the most between two.
-_FIRST_RETRY, _LAST_RETRY = 0.05, 2.0
+FIRST_RETRY, LAST_RETRY = 0.05, 2.0
 _IDLE_SECONDS = 60.0
 
 
@@ -51,7 +51,7 @@ class Keeper:
         self._wake = threading.Event()
         self._closed = False
         self._trying: Link | None = None
-        self._retry = _FIRST_RETRY
+        self._retry = FIRST_RETRY
         self._thread = threading.Thread(target=self._run, name="audiosep bridge", daemon=True)
         self._thread.start()
 
@@ -73,9 +73,9 @@ class Keeper:
             streams = list(self._streams())
             pause = min((self._keep_alive(stream) for stream in streams), default=_IDLE_SECONDS)
             if self._open_lost(streams):
-                self._retry = _FIRST_RETRY
+                self._retry = FIRST_RETRY
             else:
-                pause, self._retry = self._retry, min(2 * self._retry, _LAST_RETRY)
+                pause, self._retry = self._retry, min(2 * self._retry, LAST_RETRY)
             self._wake.wait(pause)
             self._wake.clear()
 

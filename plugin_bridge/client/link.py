@@ -18,7 +18,7 @@ from plugin_bridge.client.failures import lost, unreachable
 from plugin_bridge.protocol.client_side import Answer
 from plugin_bridge.protocol.messages import Open, Opened
 
-_CONNECT_SECONDS = 5.0
+CONNECT_SECONDS = 5.0
 _RECEIVE_BYTES = 1 << 18
 
 
@@ -43,7 +43,7 @@ class Link:
         self._server = str(address)
         self._timeout = timeout
         try:
-            self._socket = address.connect(min(timeout, _CONNECT_SECONDS))
+            self._socket = address.connect(min(timeout, CONNECT_SECONDS))
         except OSError as error:
             raise unreachable(self._server, error) from None
         self._socket.setblocking(False)

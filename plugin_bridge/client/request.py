@@ -9,6 +9,7 @@ from typing import Any
 
 from audiosep_core.errors import ModeError
 from audiosep_core.selection import Query, check_levels, list_queries
+from audiosep_core.separator import check_sample_rate
 from audiosep_core.windows import Windows
 from plugin_bridge.engine import Outputs
 from plugin_bridge.modes import Mode, WindowSeconds
@@ -36,7 +37,8 @@ class StreamRequest:
         outputs: As in :class:`plugin_bridge.StreamingSeparator`.
         strength: Exponent of the masks.
         remainder_db: Level in the target of what no stem claims.
-        slack: Frames that an answer may take; None for what the server proposes.
+        slack: Frames that an answer may take; None for what the server proposes, or in the
+            contract "render" for none.
         max_block: Most frames in one message.
         model: Name of a model of the server; empty for its own.
 
@@ -49,16 +51,19 @@ class StreamRequest:
     queries: Queries
     sample_rate: int
     channels: int
-    mode: Mode
-    contract: Contract
-    outputs: Outputs
-    strength: float
-    remainder_db: float
-    slack: int | None
-    max_block: int
-    model: str
+    mode: Mode = "mix"
+    contract: Contract = "realtime"
+    outputs: Outputs = "target"
+    strength: float = 1.0
+    remainder_db: float = -math.inf
+    slack: int | None = None
+    max_block: int = MAX_BLOCK
+    model: str = ""
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "sample_rate", check_sample_rate(self.sample_rate))
+        if self.slack is None and self.contract == "render":
+            object.__setattr__(self, "slack", 0)
         list_queries(self.queries)
         check_levels(self.strength, self.remainder_db)
         for name, least in (("channels", 1), ("max_block", 1), ("slack", 0)):

@@ -25,6 +25,7 @@ class StreamState:
 
     Attributes:
         replaced_blocks: Blocks with broken samples that silence took the place of.
+        reconnects: How often the stream went on over another connection after it lost one.
         last_error: Why the connection was lost, or the last change that the server refused;
             None if neither happened.
     """
@@ -37,7 +38,11 @@ class StreamState:
             opened.latency, opened.slack, opened.rows, request.channels, request.sample_rate
         )
         self._substituted = 0
+        self._closed = False
+        #: What waits to be sent for longer than the delay would come too late.
+        self._most_unsent = max(4 * request.channels * self.latency_samples, 1 << 16)
         self.replaced_blocks = 0
+        self.reconnects = 0
         self.last_error: Exception | None = None
         #: Why there is no connection.
         self._why: BridgeError | None = None
@@ -150,6 +155,19 @@ class StreamState:
         self._alignment.reopen()
         self._exchange = exchange
 
+    def _check_open(self) -> None:
+        if self._closed:
+            raise BridgeError("the stream is closed; open another one")
+
+    def _check_connected(self) -> None:
+        """Whether somebody separates; in the contract "realtime" nobody has to.
+
+        Raises:
+            BridgeError: There is no connection.
+        """
+        if self._exchange is None and self._request.contract == "render":
+            raise BridgeError(str(self._why))
+
     def _lose(self, error: BridgeError) -> None:
         """The connection is gone."""
         self._why = self.last_error = error
@@ -213,4 +231,5 @@ class StreamState:
             "dry_frames": self.dry_frames,
             "substituted_blocks": self.substituted_blocks,
             "replaced_blocks": self.replaced_blocks,
+            "reconnects": self.reconnects,
         }
