@@ -42,6 +42,10 @@ class Query:
         check_gain("gain_db", self.gain_db)
 
 
+#: What a caller may give where queries are asked for.
+Queries = Sequence[Query | str] | Query | str
+
+
 @dataclasses.dataclass(frozen=True, eq=False)
 class Selection:
     """The conditions of a set of queries, and how their masks become stems.
@@ -123,7 +127,7 @@ class Selection:
 
 
 def select(
-    queries: Sequence[Query | str] | Query | str,
+    queries: Queries,
     encoder: QueryEncoder,
     strength: float = 1.0,
     remainder_db: float = -math.inf,
@@ -160,7 +164,7 @@ def select(
     )
 
 
-def list_queries(queries: Sequence[Query | str] | Query | str) -> list[Query]:
+def list_queries(queries: Queries) -> list[Query]:
     """Queries however they were given, their texts in the form in which they are embedded.
 
     Raises:

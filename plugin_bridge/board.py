@@ -30,7 +30,8 @@ class SeparationBoard(MutableSequence):
 
     Args:
         plugins: Native plugins and boards, :class:`plugin_bridge.AudioSepProcessor`,
-            :class:`plugin_bridge.BridgeProcessor` and further ``SeparationBoard`` objects, in the order of the signal.
+            :class:`plugin_bridge.BridgeProcessor` and further ``SeparationBoard`` objects, in
+            the order of the signal.
 
     Raises:
         TypeError: An item is none of these.

@@ -8,20 +8,18 @@ from __future__ import annotations
 import abc
 import numbers
 import threading
-from collections.abc import Sequence
 from typing import Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from audiosep_core.errors import LayoutError
-from audiosep_core.selection import Query
+from audiosep_core.selection import Queries
 from plugin_bridge.layout import Layout, check_call, detect_layout
 from plugin_bridge.modes import Mode
 from plugin_bridge.ramp import Ramp
 
 Output = Literal["target", "residual"]
-Queries = Sequence[Query | str] | Query | str
 
 #: Before the first call, in Hz.
 USUAL_RATE = 48_000

@@ -6,9 +6,9 @@ from pathlib import Path
 
 from audiosep_core.device import Device
 from audiosep_core.models import DEFAULT_MODEL
-from audiosep_core.selection import select
+from audiosep_core.selection import Queries, select
 from audiosep_core.separator import Separator
-from plugin_bridge.effect import USUAL_RATE, Effect, Output, Queries
+from plugin_bridge.effect import USUAL_RATE, Effect, Output
 from plugin_bridge.engine import StreamingSeparator
 from plugin_bridge.latency import stream_latency
 from plugin_bridge.modes import Mode, mode_windows

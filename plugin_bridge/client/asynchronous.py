@@ -14,12 +14,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from audiosep_core.errors import AudioSepError, BridgeError
+from audiosep_core.selection import Queries
 from plugin_bridge.address import Address, choose_address
 from plugin_bridge.client.async_link import AsyncLink
 from plugin_bridge.client.blocking import TIMEOUT_SECONDS
 from plugin_bridge.client.failures import lost
 from plugin_bridge.client.keeper import FIRST_RETRY, LAST_RETRY
-from plugin_bridge.client.request import Queries, StreamRequest
+from plugin_bridge.client.request import StreamRequest
 from plugin_bridge.client.stream import StreamState
 from plugin_bridge.modes import Mode
 from plugin_bridge.protocol.messages import Change, Contract, Open, Opened

@@ -15,11 +15,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from audiosep_core.errors import BridgeError
+from audiosep_core.selection import Queries
 from plugin_bridge.address import Address, choose_address
 from plugin_bridge.client.failures import lost
 from plugin_bridge.client.keeper import Keeper
 from plugin_bridge.client.link import Link
-from plugin_bridge.client.request import MAX_BLOCK, Queries, StreamRequest
+from plugin_bridge.client.request import MAX_BLOCK, StreamRequest
 from plugin_bridge.client.stream import StreamState
 from plugin_bridge.engine import Outputs
 from plugin_bridge.modes import Mode

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from types import TracebackType
 
-from audiosep_core.selection import check_levels, list_queries
+from audiosep_core.selection import Queries, check_levels, list_queries
 from plugin_bridge.client.blocking import TIMEOUT_SECONDS, BridgeClient, BridgeStream
-from plugin_bridge.effect import USUAL_RATE, Effect, Output, Queries
+from plugin_bridge.effect import USUAL_RATE, Effect, Output
 from plugin_bridge.modes import Mode
 
 

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Sequence
 from typing import Any
 
 from audiosep_core.errors import ModeError
-from audiosep_core.selection import Query, check_levels, list_queries
+from audiosep_core.selection import Queries, check_levels, list_queries
 from audiosep_core.separator import check_sample_rate
 from audiosep_core.windows import Windows
 from plugin_bridge.engine import Outputs
@@ -20,8 +19,6 @@ _NO_REMAINDER_DB = -200.0
 
 #: Most frames in a message, unless asked otherwise.
 MAX_BLOCK = 8192
-
-Queries = Sequence[Query | str] | Query | str
 
 
 @dataclasses.dataclass(frozen=True)
