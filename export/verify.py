@@ -22,6 +22,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from audiosep_core.device import CPU, usable_providers
 from audiosep_core.errors import AudioSepError
 from audiosep_core.network import SeparatorNetwork
 from audiosep_core.placement import node_placement
@@ -30,9 +31,8 @@ from export.signals import verification_signals
 
 #: Largest error of any sample of a float32 export.
 MAX_ABS_ERROR = 1e-4
-#: Least signal-to-distortion ratio where a graph rounds more coarsely than that: in half
-#: precision, and where a Fourier transform is a convolution. The latter leaves -110 dB of a
-#: full-scale sine in every bin, an FFT -140 dB, which networks that see logarithms tell apart.
+#: Least signal-to-distortion ratio where a graph rounds more coarsely than that, as in half
+#: precision.
 MIN_SDR_DB = 40.0
 #: Seconds of a signal and how many signals, each with a query of its own, go into one call:
 #: less than one cell of the network, a few, and many.
@@ -123,14 +123,14 @@ def verify_waveform(net: SeparatorNetwork, path: Path, samples: int) -> dict[str
         "condition": np.ones((1, net.config.condition_size), np.float32),
     }
     cases = _compared(net, separate, ((seconds, 1),))
-    return _evidence(path, cases, feed, seconds, coarse=True)
+    return _evidence(path, cases, feed, seconds, coarse=False)
 
 
 def open_session(path: Path) -> Any:
     """A CPU session of a graph."""
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
-    return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    return onnxruntime.InferenceSession(path, options, providers=[CPU])
 
 
 def _compared(
@@ -208,7 +208,11 @@ def _evidence(
         "worst_max_abs_error": max(case["max_abs_error"] for case in cases),
         "worst_sdr_db": min(ratios),
         "cases": cases,
-        "placement": node_placement(path, ["CPUExecutionProvider"], feed),
+        # For every provider, where each node ran with it preferred.
+        "placements": {
+            provider: node_placement(path, list(dict.fromkeys([provider, CPU])), feed)
+            for provider in usable_providers(path)
+        },
         "real_time_factor": {
             "provider": session.get_providers()[0],
             "seconds_of_audio": seconds,
