@@ -77,6 +77,15 @@ def open_session(graph: Path, device: Device, threads: int) -> Any:
     return session or _load(onnxruntime, graph, threads, [CPU])
 
 
+def usable_providers(graph: Path) -> list[str]:
+    """Execution providers that really run a graph on this machine, the preferred one first."""
+    try:
+        open_session(graph, "cuda", 0)
+    except DeviceError:
+        return [CPU]
+    return [CUDA, CPU]
+
+
 @functools.cache
 def own_thread(provider: str) -> Executor | None:
     """The thread that all calls of a provider belong on; None where every thread will do.
