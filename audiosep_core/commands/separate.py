@@ -140,6 +140,8 @@ def command(
         for outcome in stack.enter_context(closing(running)):
             outcomes.append(outcome)
             progress.advance()
+    places = {job.folder: place for place, job in enumerate(jobs)}
+    outcomes.sort(key=lambda outcome: places[outcome.job.folder])
     errors = [outcome.error for outcome in outcomes if outcome.error is not None]
     if len(jobs) == 1 and errors:
         raise errors[0]
