@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from contextlib import ExitStack, closing
+import sys
+from contextlib import ExitStack, closing, redirect_stdout
 from pathlib import Path
 
 import click
@@ -130,6 +131,8 @@ def command(
             executor = InProcess(separator, recipe, progress.file)
         else:
             bundle = open_model(model)
+            # Ray tells of workers that died on standard output, which is for what was written.
+            stack.enter_context(redirect_stdout(sys.stderr))
             executor = stack.enter_context(RayWorkers(ray, recipe, bundle))
         journal = None
         if len(jobs) > 1 or resume or (output / JOURNAL).exists():

@@ -15,6 +15,7 @@ import soundfile
 from audiosep_core.batch import Recipe
 from audiosep_core.catalogue import plan
 from audiosep_core.cluster import MOST_ATTEMPTS, RayWorkers
+from audiosep_core.commands.console import file_progress
 from audiosep_core.errors import BundleError
 from audiosep_core.journal import JOURNAL, Journal
 from audiosep_core.models import open_model
@@ -51,7 +52,7 @@ def folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "album").mkdir()
     for number in range(FILES):
-        audio = 0.1 * np.random.default_rng(number).standard_normal((20 * RATE, 2))
+        audio = 0.1 * np.random.default_rng(number).standard_normal((12 * RATE, 2))
         soundfile.write(tmp_path / f"album/{number}.wav", audio, RATE)
     return tmp_path
 
@@ -108,15 +109,11 @@ def stems(folder):
 
 def alone(folder):
     """The stems of a run without Ray."""
-    recipe, output = RECIPE, folder / "alone"
-    separator = recipe.separator()
-    from audiosep_core.commands.console import file_progress
-
-    jobs = plan([folder / "album"], output)
+    jobs = plan([folder / "album"], folder / "alone")
     with file_progress(len(jobs)) as progress:
-        executor = InProcess(separator, recipe, progress.file)
-        assert all(outcome.error is None for outcome in run(jobs, recipe, executor))
-    return stems(output)
+        executor = InProcess(RECIPE.separator(), RECIPE, progress.file)
+        assert all(outcome.error is None for outcome in run(jobs, RECIPE, executor))
+    return stems(folder / "alone")
 
 
 def test_a_worker_is_killed_midway(folder, address):
@@ -165,7 +162,6 @@ def test_an_interrupted_run_goes_on(folder, address):
 
 
 def test_a_file_that_kills_every_worker_is_given_up(folder, address):
-    bundle = open_model()
     jobs = plan([folder / "album"], folder / "out")
     begun = Counter()
 
@@ -174,9 +170,11 @@ def test_a_file_that_kills_every_worker_is_given_up(folder, address):
         if job.source.name == "2.wav":
             os.kill(int(worker.rpartition(":")[2]), signal.SIGKILL)
 
-    with RayWorkers(address, RECIPE, bundle) as workers:
-        with closing(workers.execute(jobs, kill)) as running:
-            outcomes = {outcome.job.source.name: outcome for outcome in running}
+    with (
+        RayWorkers(address, RECIPE, open_model()) as workers,
+        closing(workers.execute(jobs, kill)) as running,
+    ):
+        outcomes = {outcome.job.source.name: outcome for outcome in running}
     failed = outcomes.pop("2.wav")
     assert "was given up" in str(failed.error) and failed.stems == []
     assert begun == {**dict.fromkeys(outcomes, 1), "2.wav": MOST_ATTEMPTS}
