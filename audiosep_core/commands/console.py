@@ -36,16 +36,17 @@ class FileProgress:
 
     def __init__(self, progress: Progress, files: int) -> None:
         self._progress = progress
-        self._all = progress.add_task("", total=files, visible=files > 1)
         self._files = files
-        self._ended = -1
-        self.advance()
+        self._ended = 0
+        self._all = progress.add_task(self._place(), total=files, visible=files > 1)
 
     def advance(self) -> None:
         """Count a file that has ended."""
         self._ended += 1
-        description = f"{self._ended}/{self._files} files"
-        self._progress.update(self._all, description=description, completed=self._ended)
+        self._progress.update(self._all, description=self._place(), completed=self._ended)
+
+    def _place(self) -> str:
+        return f"{self._ended}/{self._files} files"
 
     @contextmanager
     def file(self, name: str) -> Iterator[Callable[[int, int], None]]:
