@@ -36,8 +36,8 @@ class Sounds:
 
     def fingerprint(self) -> str:
         """Changes with the samples."""
-        digest = hashlib.sha256(np.ascontiguousarray(self.mixture))
-        digest.update(np.ascontiguousarray(self.target))
+        digest = hashlib.sha256(self.mixture.tobytes())
+        digest.update(self.target.tobytes())
         return digest.hexdigest()[:16]
 
 

@@ -19,16 +19,18 @@ _BEST = 0.95
 _SNR_LIMITS = (-10.0, 35.0)
 _EPSILON = float(np.finfo(np.float64).eps)
 #: Critical bands of Klatt's measure: centres and widths in Hz.
-_CENTRES = np.array(
-    "50 120 190 260 330 400 470 540 617.372 703.378 798.717 904.128 1020.38 1148.30 1288.72 "
-    "1442.54 1610.70 1794.16 1993.93 2211.08 2446.71 2701.97 2978.04 3276.17 3597.63".split(),
-    np.float64,
-)
-_WIDTHS = np.array(
-    "70 70 70 70 70 70 70 77.3724 86.0056 95.3398 105.411 116.256 127.914 140.423 153.823 "
-    "168.154 183.457 199.776 217.153 235.631 255.255 276.072 298.126 321.465 346.136".split(),
-    np.float64,
-)
+# fmt: off
+_CENTRES = np.array([
+    50, 120, 190, 260, 330, 400, 470, 540, 617.372, 703.378, 798.717, 904.128, 1020.38, 1148.30,
+    1288.72, 1442.54, 1610.70, 1794.16, 1993.93, 2211.08, 2446.71, 2701.97, 2978.04, 3276.17,
+    3597.63,
+])
+_WIDTHS = np.array([
+    70, 70, 70, 70, 70, 70, 70, 77.3724, 86.0056, 95.3398, 105.411, 116.256, 127.914, 140.423,
+    153.823, 168.154, 183.457, 199.776, 217.153, 235.631, 255.255, 276.072, 298.126, 321.465,
+    346.136,
+])
+# fmt: on
 _GLOBAL_PEAK_DB = 20.0
 _LOCAL_PEAK_DB = 1.0
 _LOWEST_DB = -100.0
@@ -53,7 +55,7 @@ def log_likelihood_ratio(
 ) -> float:
     """How much worse the estimate's linear prediction fits the reference; 0 for equals (LLR)."""
     order = _LPC_ORDER if sample_rate >= _NARROW_RATE else _LPC_ORDER_NARROW
-    ratios = []
+    ratios: list[float] = []
     pairs = zip(
         _frames(reference, sample_rate, _EPSILON),
         _frames(estimate, sample_rate, _EPSILON),
@@ -68,7 +70,7 @@ def log_likelihood_ratio(
         except LinAlgError:
             ratios.append(_UNLIKELY)
             continue
-        ratio = (other @ matrix @ other) / (own @ matrix @ own)
+        ratio = float((other @ matrix @ other) / (own @ matrix @ own))
         ratios.append(ratio if ratio > 0 else _UNLIKELY)
     return _mean_of_best(np.log(ratios))
 
@@ -162,9 +164,7 @@ def _band_levels(audio: NDArray[np.float32], sample_rate: int) -> NDArray[np.flo
     return np.maximum(10 * np.log10(np.maximum(power @ filters.T, 1e-30)), _LOWEST_DB)
 
 
-def _peak_weights(
-    levels: NDArray[np.float64], slopes: NDArray[np.float64]
-) -> NDArray[np.float64]:
+def _peak_weights(levels: NDArray[np.float64], slopes: NDArray[np.float64]) -> NDArray[np.float64]:
     """(frames, bands − 1) Klatt's weights: large near the frame's peak and near a local one."""
     from_top = levels.max(1, keepdims=True) - levels[:, :-1]
     from_near = _near_peaks(levels, slopes) - levels[:, :-1]
