@@ -6,7 +6,7 @@ import csv
 import dataclasses
 import shutil
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -58,7 +58,6 @@ def build_pairs(
     pairs: Iterable[Pair],
     folder: Path,
     rng: np.random.Generator,
-    progress: Callable[[int], object] | None = None,
 ) -> Built:
     """Mix pairs at 0 dB, mono at 32 kHz, and write them as one of the released sets.
 
@@ -70,7 +69,6 @@ def build_pairs(
         pairs: What to mix.
         folder: Must not exist, or be empty.
         rng: Where cuts are.
-        progress: Called with the number of pairs done.
 
     Raises:
         AudioPathError: The folder is not empty or cannot be written to.
@@ -84,7 +82,7 @@ def build_pairs(
         table = _Table(["idx", *columns, "src_wav", "noise_wav"])
     counts: Counter[str] = Counter()
     with _new_set(folder) as partial:
-        for number, pair in enumerate(pairs, 1):
+        for pair in pairs:
             try:
                 sounds = _mixed(pair, rng)
             except AudioFileError as error:
@@ -95,8 +93,6 @@ def build_pairs(
                     _write(partial / name, audio)
                 table.rows.append(row)
                 built.mixtures += 1
-            if progress is not None:
-                progress(number)
         if not built.mixtures:
             reason = built.skipped[0] if built.skipped else "the corpus gives no pairs"
             raise AudioFileError(f"nothing could be mixed: {reason}")

@@ -18,10 +18,11 @@ from audiosep_core.models import DEFAULT_MODEL
 from training.evaluation.benches import BENCHES, Bench
 from training.evaluation.build import Built, build_items, build_pairs
 from training.evaluation.enhancers import ENHANCERS
+from training.evaluation.items import Item
 from training.evaluation.layouts import Source
 from training.evaluation.raw import Shelf
 from training.evaluation.recipes import RECIPES, draw_pairs
-from training.evaluation.records import FILE, Journal, Record, write_csv
+from training.evaluation.records import FILE, Journal, Record, replacing, write_csv
 from training.evaluation.runner import Plan, run
 from training.evaluation.scores import METRICS, check_metrics
 from training.evaluation.separators import Contender, external_contender, model_contender
@@ -175,7 +176,11 @@ def _evaluate(
     plan = Plan(contenders, wanted, device, jobs)  # type: ignore[arg-type]
     if count is not None:
         choices["count"] = count
-    items = itertools.islice(bench.read(Source(data, metadata, **choices)), count)
+    items: Iterable[Item] = itertools.islice(bench.read(Source(data, metadata, **choices)), count)
+    if bench.count is None:
+        # Items that are files weigh nothing, and a fault in their table shows at once.
+        items = list(items)
+        count = len(items)
     with Journal(output / FILE if output else None) as journal:
         answers = list(_watched(run(plan, items, journal), "separating", count))
     if not answers:
@@ -190,21 +195,24 @@ def _evaluate(
     if output is not None:
         from training.evaluation.picture import save_picture
 
-        text = json.dumps(report, indent=2, ensure_ascii=False)
-        (output / "report.json").write_text(text + "\n", encoding="utf-8")
+        with replacing(output / "report.json") as partial:
+            partial.write_text(_json(report) + "\n", encoding="utf-8")
         write_csv(output / "items.csv", itertools.chain.from_iterable(answers), wanted)
         save_picture(output / "report.png", f"{name}: {len(answers)} items", summary, wanted)
     if as_json:
-        click.echo(json.dumps(report, indent=2, ensure_ascii=False))
+        click.echo(_json(report))
     else:
         print_table(summary, bench, wanted)
-    for (separator, metric), missing in summary.undefined.items():
+    for metric, missing in summary.undefined.items():
         console.print(
-            f"[yellow]undefined:[/yellow] {metric} of {separator} on {missing} item(s)",
-            highlight=False,
+            f"[yellow]undefined:[/yellow] {metric} leaves out {missing} item(s)", highlight=False
         )
     if summary.failures:
         raise click.exceptions.Exit(1)
+
+
+def _json(report: dict[str, Any]) -> str:
+    return json.dumps(report, indent=2, ensure_ascii=False)
 
 
 def _distinct(contenders: list[Contender]) -> list[Contender]:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from audiosep_core.errors import AudioPathError
+from training.evaluation.records import replacing
 from training.evaluation.scores import METRICS
 from training.evaluation.summary import ALL, Summary
 from training.evaluation.table import MOST_GROUPS
@@ -41,10 +41,8 @@ def save_picture(path: Path, title: str, summary: Summary, metrics: Sequence[str
     handles, labels = panels[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=min(len(labels), 5))
     figure.suptitle(title, x=0.01, ha="left")
-    try:
-        figure.savefig(path, dpi=110)
-    except OSError as error:
-        raise AudioPathError(f"{path} cannot be written: {error.strerror or error}") from None
+    with replacing(path) as partial:
+        figure.savefig(partial, dpi=110)
 
 
 def _bars(panel: Any, summary: Summary, metric: str) -> None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import csv
 import dataclasses
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import TextIO
@@ -124,16 +125,28 @@ def write_csv(path: Path, records: Iterable[Record], metrics: Sequence[str]) -> 
     Raises:
         AudioPathError: The file cannot be written.
     """
-    partial = path.with_name(f".{path.name}.part")
+    with replacing(path) as partial, partial.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(["separator", "item", "group", "query", *metrics, "error"])
+        for record in records:
+            values = [record.scores.get(metric) for metric in metrics]
+            told = ["" if value is None else f"{value:.4f}" for value in values]
+            fields = [record.separator, record.item, record.group, record.query]
+            writer.writerow([*fields, *told, record.error])
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A file to write, which takes the place of ``path`` when it is whole.
+
+    Raises:
+        AudioPathError: It cannot be written.
+    """
+    partial = path.with_name(f".part-{path.name}")
     try:
-        with partial.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.writer(file, lineterminator="\n")
-            writer.writerow(["separator", "item", "group", "query", *metrics, "error"])
-            for record in records:
-                values = [record.scores.get(metric) for metric in metrics]
-                told = ["" if value is None else f"{value:.4f}" for value in values]
-                fields = [record.separator, record.item, record.group, record.query]
-                writer.writerow([*fields, *told, record.error])
+        yield partial
         partial.replace(path)
     except OSError as error:
         raise AudioPathError(f"{path} cannot be written: {error.strerror or error}") from None
+    finally:
+        partial.unlink(missing_ok=True)

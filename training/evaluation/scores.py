@@ -43,6 +43,8 @@ class Result:
         """Wide-band PESQ (ITU-T P.862.2), NaN where it finds no speech."""
         from pesq import PesqError, pesq
 
+        if not self.speech[0].any():
+            return float("nan")
         try:
             return float(pesq(SPEECH_RATE, *self.speech, "wb"))
         except PesqError:
@@ -57,6 +59,8 @@ class Result:
         """Short-time objective intelligibility, 0…1; NaN where there is too little speech."""
         from pystoi import stoi
 
+        if not self.speech[0].any():
+            return float("nan")
         with warnings.catch_warnings():
             # It warns and returns 1e-5 where fewer than 30 frames hold speech.
             warnings.simplefilter("error", RuntimeWarning)

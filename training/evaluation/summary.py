@@ -41,13 +41,14 @@ class Summary:
         rows: By group, then by separator; "all" comes last.
         failures: The records of items that failed.
         left_out: Items that a figure leaves out because some separator failed on them.
-        undefined: Separator and metric to the number of items without a value.
+        undefined: Metric to the number of items that its figures leave out, because it is
+            undefined for some separator.
     """
 
     rows: list[Row]
     failures: list[Record]
     left_out: int
-    undefined: dict[tuple[str, str], int]
+    undefined: dict[str, int]
 
     def row(self, separator: str, group: str = ALL) -> Row:
         """One row.
@@ -83,10 +84,7 @@ class Summary:
                 {"separator": record.separator, "item": record.item, "error": record.error}
                 for record in self.failures
             ],
-            "undefined": [
-                {"separator": separator, "metric": metric, "items": count}
-                for (separator, metric), count in self.undefined.items()
-            ],
+            "undefined": self.undefined,
         }
 
 
@@ -103,18 +101,22 @@ def summarise(
     groups: dict[str, dict[str, list[Record]]] = defaultdict(lambda: defaultdict(list))
     failures: list[Record] = []
     left_out = 0
-    undefined: dict[tuple[str, str], int] = defaultdict(int)
+    undefined: dict[str, int] = defaultdict(int)
     for records in answers:
         failed = [record for record in records if record.error]
         failures += failed
         if failed:
             left_out += 1
             continue
+        missing = {
+            metric for metric in metrics if any(record.scores[metric] is None for record in records)
+        }
+        for metric in missing:
+            undefined[metric] += 1
         for record in records:
-            groups[record.group][record.separator].append(record)
-            for metric in metrics:
-                if record.scores[metric] is None:
-                    undefined[record.separator, metric] += 1
+            scores = {**record.scores, **dict.fromkeys(missing)}
+            same = dataclasses.replace(record, scores=scores)
+            groups[record.group][record.separator].append(same)
     separators = list(next(iter(groups.values()), {}))
     rows = [
         Row(name, group, len(some[name]), _figures(some[name], metrics))

@@ -35,8 +35,9 @@ def print_table(summary: Summary, bench: Bench, metrics: Sequence[str]) -> None:
             for metric in metrics
         }
         for row in rows:
-            cells: list[str | Text] = [group] if len(groups) > 1 else []
-            cells += [Text(row.separator), str(row.items)]
+            title = group if row is rows[0] else ""
+            cells = [Text(title)] if len(groups) > 1 else []
+            cells += [Text(row.separator), Text(str(row.items))]
             for metric in metrics:
                 value = row.figures[metric]
                 leads = len(rows) > 1 and value is not None and value == best[metric]
