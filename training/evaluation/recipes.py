@@ -17,10 +17,19 @@ import numpy as np
 
 from audiosep_core.errors import MetadataError
 from audiosep_core.vocabulary import read_vocabulary
-from training.evaluation import raw
 from training.evaluation.layouts import ITEMS_PER_CLASS
-from training.evaluation.raw import Reader, Recording, Shelf
-from training.evaluation.tables import read_table, table_columns
+from training.recordings import (
+    Reader,
+    Recording,
+    Shelf,
+    read_audiocaps,
+    read_audioset,
+    read_clotho,
+    read_esc50,
+    read_music,
+    read_vggsound,
+)
+from training.tables import read_table, table_columns
 
 _VGGSOUND_TARGETS = 100
 _VGGSOUND_BACKGROUNDS = 10
@@ -163,6 +172,40 @@ def ten_backgrounds(recordings: Sequence[Recording], rng: np.random.Generator) -
             yield Pair(target, other_class(target, recordings, rng), target.captions[0])
 
 
+def _classes(recordings: Sequence[Recording]) -> dict[str, list[Recording]]:
+    classes: dict[str, list[Recording]] = defaultdict(list)
+    for recording in recordings:
+        for label in recording.labels:
+            classes[label].append(recording)
+    return classes
+
+
+@dataclasses.dataclass(frozen=True)
+class Recipe:
+    """How a set is made of a raw corpus.
+
+    Attributes:
+        columns: Queries in the set's table, the plain one first.
+        read: Reads the corpus; None where only a released table tells what to mix.
+        draw: Draws the pairs.
+    """
+
+    columns: tuple[str, ...]
+    read: Reader | None
+    draw: Draw
+
+
+RECIPES: dict[str, Recipe] = {
+    "audioset": Recipe(("caption",), read_audioset, ten_targets_a_class),
+    "vggsound": Recipe(("caption",), read_vggsound, ten_backgrounds),
+    "audiocaps": Recipe(("caption", "labels"), read_audiocaps, each_caption),
+    "clotho": Recipe(("caption",), read_clotho, each_caption),
+    "esc50": Recipe(("caption",), read_esc50, each_caption),
+    "music": Recipe(("caption",), read_music, each_other_class),
+    "audiocaps-mini": Recipe(("label", "caption", "new_caption"), None, each_caption),
+}
+
+
 def draw_pairs(
     bench: str, shelf: Shelf, metadata: Path | None, rng: np.random.Generator
 ) -> Iterator[Pair]:
@@ -192,37 +235,3 @@ def draw_pairs(
     if not recordings:
         raise MetadataError(f"no file below {shelf.folder} is named in the corpus' table")
     return recipe.draw(recordings, rng)
-
-
-def _classes(recordings: Sequence[Recording]) -> dict[str, list[Recording]]:
-    classes: dict[str, list[Recording]] = defaultdict(list)
-    for recording in recordings:
-        for label in recording.labels:
-            classes[label].append(recording)
-    return classes
-
-
-@dataclasses.dataclass(frozen=True)
-class Recipe:
-    """How a set is made of a raw corpus.
-
-    Attributes:
-        columns: Queries in the set's table, the plain one first.
-        read: Reads the corpus; None where only a released table tells what to mix.
-        draw: Draws the pairs.
-    """
-
-    columns: tuple[str, ...]
-    read: Reader | None
-    draw: Draw
-
-
-RECIPES: dict[str, Recipe] = {
-    "audioset": Recipe(("caption",), raw.read_audioset, ten_targets_a_class),
-    "vggsound": Recipe(("caption",), raw.read_vggsound, ten_backgrounds),
-    "audiocaps": Recipe(("caption", "labels"), raw.read_audiocaps, each_caption),
-    "clotho": Recipe(("caption",), raw.read_clotho, each_caption),
-    "esc50": Recipe(("caption",), raw.read_esc50, each_caption),
-    "music": Recipe(("caption",), raw.read_music, each_other_class),
-    "audiocaps-mini": Recipe(("label", "caption", "new_caption"), None, each_caption),
-}

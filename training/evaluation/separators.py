@@ -26,7 +26,7 @@ from audiosep_core.session import Device
 from training.evaluation.enhancers import ENHANCERS, enhancer
 from training.evaluation.items import read_sound
 
-_CALLABLE = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
+_CALLABLE = re.compile(r"([A-Za-z_][\w.]*):([A-Za-z_]\w*)(?:\((.*)\))?")
 _LAST_WORDS = 300
 
 
@@ -42,7 +42,8 @@ class Contender:
     Attributes:
         name: As it is named in tables.
         kind: "model", "command" or "callable".
-        text: Name or path of a model, command line, or ``module:function``.
+        text: Name or path of a model, command line, ``module:function``, or ``module:Class``
+            with its arguments in parentheses; an object's method ``separate`` is the function.
         key: Changes when what it computes may have changed.
     """
 
@@ -62,7 +63,7 @@ class Contender:
             return _model(self.text, device, threads)
         if self.kind == "command":
             return _command(self.name, self.text)
-        return _guarded(self.name, _import(self.text))
+        return _guarded(self.name, _called(self.text))
 
 
 def model_contender(model: str) -> Contender:
@@ -73,12 +74,11 @@ def model_contender(model: str) -> Contender:
         BundleError: It is damaged.
     """
     bundle = open_model(model)
-    name = bundle.name if model == bundle.name or Path(model).exists() else model
-    return Contender(name, "model", model, _digest(json.dumps(bundle.hashes, sort_keys=True)))
+    return Contender(model, "model", model, _digest(json.dumps(bundle.hashes, sort_keys=True)))
 
 
 def external_contender(text: str) -> Contender:
-    """What ``--compare`` names: ``NAME=COMMAND``, ``NAME=module:function``, or a known NAME.
+    """What ``--compare`` names: ``NAME=COMMAND``, ``NAME=module:callable``, or a known NAME.
 
     Raises:
         UsageError: It is none of these, or cannot be imported.
@@ -98,7 +98,7 @@ def external_contender(text: str) -> Contender:
         )
     raise UsageError(
         f"--compare {text!r} is neither NAME=COMMAND with {{mixture}}, {{query}} and {{output}}, "
-        f"nor NAME=module:function, nor one of {', '.join(ENHANCERS)}"
+        f"nor NAME=module:callable, nor one of {', '.join(ENHANCERS)}"
     )
 
 
@@ -177,18 +177,36 @@ def _guarded(name: str, function: Separate) -> Separate:
     return separate
 
 
-def _import(target: str) -> Separate:
-    module, _, attribute = target.partition(":")
+def _called(target: str) -> Separate:
+    """The function that a target stands for; a class is called with its arguments, all texts."""
+    found = _import(target)
+    match = _CALLABLE.fullmatch(target)
+    given = match[3] if match else None
+    if given is not None or isinstance(found, type):
+        arguments = [part.strip() for part in given.split(",")] if given else []
+        try:
+            found = found(*arguments)
+        except AudioSepError:
+            raise
+        except Exception as error:
+            raise UsageError(
+                f"--compare {target!r} raised {type(error).__name__}: {error}"
+            ) from None
+    function: Separate = getattr(found, "separate", found)
+    if not callable(function):
+        raise UsageError(f"--compare {target!r} is no function and has no method 'separate'")
+    return function
+
+
+def _import(target: str) -> Any:
+    module, _, attribute = target.partition("(")[0].partition(":")
     if "" not in sys.path and str(Path.cwd()) not in sys.path:
         # As with python -m, a module beside the user counts.
         sys.path.append(str(Path.cwd()))
     try:
-        function: Separate = getattr(importlib.import_module(module), attribute)
+        return getattr(importlib.import_module(module), attribute)
     except (ImportError, AttributeError) as error:
         raise UsageError(f"--compare {target!r} cannot be imported: {error}") from None
-    if not callable(function):
-        raise UsageError(f"--compare {target!r} is no function")
-    return function
 
 
 def _digest(text: str) -> str:

@@ -189,7 +189,7 @@ class TestFaultySounds:
 
     def test_lengths_differ(self, tmp_path, write, sound):
         files = self.item(tmp_path, sound(1), sound(1, 0.5), write)
-        with pytest.raises(AudioFileError, match="32000 samples at 32000 Hz.*16000 samples"):
+        with pytest.raises(AudioFileError, match=r"32000 samples at 32000 Hz.*16000 samples"):
             files.load()
 
     def test_missing(self, tmp_path, write, sound):

@@ -1,5 +1,6 @@
 """Runs resume, survive faults, and come out the same in several processes."""
 
+import importlib.util
 import json
 import os
 import shlex
@@ -38,6 +39,13 @@ def tramples(mixture, sample_rate, query):
 
 def shortens(mixture, sample_rate, query):
     return mixture[:, 1:]
+
+class Scaled:
+    def __init__(self, factor="1"):
+        self.factor = float(factor)
+
+    def separate(self, mixture, sample_rate, query):
+        return self.factor * mixture
 
 def dies(mixture, sample_rate, query):
     import os
@@ -149,7 +157,7 @@ def test_two_processes_give_the_same_figures(items, tmp_path):
 
 
 def test_a_worker_that_dies_is_told(items):
-    with pytest.raises(SeparatorError, match="a worker died.*fewer --jobs"):
+    with pytest.raises(SeparatorError, match=r"a worker died.*fewer --jobs"):
         measure(items, "dies=halves:dies", jobs=2)
 
 
@@ -173,9 +181,8 @@ def test_a_command_line_is_a_separator(items):
         "print(sys.argv[2], file=open('calls.txt', 'a')); "
         "soundfile.write(sys.argv[3], audio / 2, rate, subtype='FLOAT')"
     )
-    line = (
-        f"{shlex.quote(sys.executable)} -c {shlex.quote(script)} {{mixture}} {{query}} {{output}}"
-    )
+    program = f"{shlex.quote(sys.executable)} -c {shlex.quote(script)}"
+    line = f"{program} {{mixture}} {{query}} {{output}}"
     tricky = Item("tricky", "", "a horn; {output}", items[2].sounds)
     answers = measure([items[0], tricky], f"outside={line}", "inside=halves:half")
     # Words and braces of a query reach the program as they are, as one argument.
@@ -196,6 +203,17 @@ def test_a_command_line_is_a_separator(items):
 def test_a_command_that_fails_is_told(line, fault, items):
     ((record,),) = measure(items[:1], f"outside={line}")
     assert fault in record.error and record.error.startswith("outside ")
+
+
+def test_an_object_with_a_method_is_a_separator(items):
+    ((half, scaled, same),) = measure(
+        items[:1], "half=halves:half", "scaled=halves:Scaled(0.5)", "same=halves:Scaled"
+    )
+    assert half.scores == scaled.scores and same.scores["sdri"] == 0
+    with pytest.raises(UsageError, match="raised ValueError: could not convert"):
+        measure(items, "scaled=halves:Scaled(much)")
+    with pytest.raises(UsageError, match="no function"):
+        measure(items, "scaled=halves:np")
 
 
 def test_a_stem_of_another_shape_is_refused(items):
@@ -222,6 +240,13 @@ def test_models_have_keys_and_names():
     assert mini.name == "mini" and mini == model_contender("mini")
     with pytest.raises(UnknownModelError):
         model_contender("no-such-model")
+
+
+def test_an_enhancer_that_is_not_installed_is_told(monkeypatch):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    assert external_contender("unprocessed").name == "unprocessed"
+    with pytest.raises(UsageError, match=r"rnnoise needs the module 'pyrnnoise'; .*'compare'"):
+        external_contender("rnnoise")
 
 
 @pytest.mark.parametrize("name", sorted(ENHANCERS))

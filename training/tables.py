@@ -45,6 +45,18 @@ class Row:
             raise self.fault(column, f"holds {_shortened(value)!r} where a whole number is due")
         return int(value)
 
+    def seconds(self, column: str) -> float:
+        """A value that is a time in seconds.
+
+        Raises:
+            MetadataError: It is something else.
+        """
+        value = self.text(column)
+        try:
+            return float(value)
+        except ValueError:
+            raise self.fault(column, f"holds {_shortened(value)!r}, no time in seconds") from None
+
     def fault(self, column: str, what: str) -> MetadataError:
         """An error that names this row's line and one of its fields."""
         return MetadataError(f"{self.path} line {self.line}: the field {column!r} {what}; mend it")

@@ -1,4 +1,4 @@
-"""The corpora that evaluation sets are made of, in the form they are distributed in."""
+"""The recordings of public corpora, found by the tables that the corpora are distributed with."""
 
 from __future__ import annotations
 
@@ -8,16 +8,13 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
-
 from audiosep_core.audio_files import AUDIO_ENDINGS, AudioReader
 from audiosep_core.errors import AudioPathError, MetadataError
-from training.evaluation.items import read_sound
-from training.evaluation.layouts import RATE
-from training.evaluation.tables import read_table
+from training.tables import read_table
 
-MUSIC_SEGMENT_SECONDS = 10
+#: Length of a segment of a longer recording, and of clips of videos.
+SEGMENT_SECONDS = 10
+CLIP_SECONDS = 10
 _SEGMENT = re.compile(r"(.+)_(\d+)")
 
 
@@ -29,7 +26,7 @@ class Recording:
         path: The file.
         labels: What is heard in it; two recordings that share none are of other classes.
         captions: Sentences about it.
-        segment: Number of the segment, of ten seconds each; None for the whole.
+        segment: Number of the segment, of :data:`SEGMENT_SECONDS` each; None for the whole.
     """
 
     path: Path
@@ -41,18 +38,6 @@ class Recording:
     def name(self) -> str:
         """File name, with the number of the segment if it is one: ``abc_3.wav``."""
         return self.path.name if self.segment is None else f"{self.path.stem}_{self.segment}.wav"
-
-    def read(self) -> NDArray[np.float32]:
-        """(samples,) at 32 kHz.
-
-        Raises:
-            AudioFileError: It cannot be read, is empty, or holds NaN.
-        """
-        audio = read_sound(self.path, RATE)[0][0]
-        if self.segment is None:
-            return audio
-        samples = MUSIC_SEGMENT_SECONDS * RATE
-        return audio[self.segment * samples : (self.segment + 1) * samples]
 
 
 class Shelf:
@@ -87,12 +72,20 @@ class Shelf:
             return Recording(path, (), segment=int(match[2]))
         return None
 
-    def clip(self, youtube_id: str, start: str) -> Path | None:
-        """A clip of a YouTube video by the names that downloaders give it."""
-        second = int(float(start))
-        starts = (f"{second}", f"{second:06d}", f"{1000 * second}")
-        names = [f"{youtube_id}_{text}" for text in starts]
-        return self.find(youtube_id, f"Y{youtube_id}", *names, *(f"Y{name}" for name in names))
+    def clip(self, youtube_id: str, start: float) -> Path | None:
+        """A clip of a YouTube video from a second on, by the names that downloaders give it."""
+        first = int(start)
+        last = first + CLIP_SECONDS
+        pieces = (
+            f"{first}",
+            f"{first:06d}",
+            f"{first}_{last}",
+            f"{start:.3f}_{start + CLIP_SECONDS:.3f}",
+            f"{1000 * first}",
+            f"{1000 * first}_{1000 * last}",
+        )
+        names = [youtube_id, *(f"{youtube_id}_{piece}" for piece in pieces)]
+        return self.find(*names, *(f"Y{name}" for name in names))
 
     def table(self, given: Path | None, *names: str) -> Path:
         """A table: the one that was named, else the first of these names below the folder."""
@@ -127,7 +120,7 @@ def read_audioset(shelf: Shelf, metadata: Path | None) -> Iterator[Recording]:
             if mid not in names:
                 raise row.fault("positive_labels", f"names {mid!r}, which has no name in the list")
             labels.append(names[mid])
-        if path := shelf.clip(row.text("YTID"), row.text("start_seconds")):
+        if path := shelf.clip(row.text("YTID"), row.seconds("start_seconds")):
             yield Recording(path, tuple(labels), (", ".join(labels),))
 
 
@@ -137,10 +130,10 @@ def read_audiocaps(shelf: Shelf, metadata: Path | None) -> Iterator[Recording]:
     The labels come from AudioSet's lists of segments, where they lie beside the audio.
     """
     labels = _audioset_labels(shelf)
-    captions: dict[tuple[str, str], list[str]] = {}
+    captions: dict[tuple[str, float], list[str]] = {}
     columns = ["youtube_id", "start_time", "caption"]
     for row in read_table(shelf.table(metadata, "test.csv"), columns):
-        key = (row.text("youtube_id"), row.text("start_time"))
+        key = (row.text("youtube_id"), row.seconds("start_time"))
         captions.setdefault(key, []).append(row.text("caption"))
     for (youtube_id, start), sentences in captions.items():
         if path := shelf.clip(youtube_id, start):
@@ -163,12 +156,12 @@ def read_clotho(shelf: Shelf, metadata: Path | None) -> Iterator[Recording]:
 
 
 def read_vggsound(shelf: Shelf, metadata: Path | None) -> Iterator[Recording]:
-    """VGGSound: ``vggsound.csv``, without a head: video, second, label, "train" or "test"."""
+    """VGGSound's test clips: ``vggsound.csv``, without a head: video, second, label, split."""
     columns = ["youtube_id", "start_seconds", "label", "split"]
     for row in read_table(shelf.table(metadata, "vggsound.csv"), columns, names=columns):
         if row.text("split") != "test":
             continue
-        if path := shelf.clip(row.text("youtube_id"), str(row.number("start_seconds"))):
+        if path := shelf.clip(row.text("youtube_id"), row.seconds("start_seconds")):
             yield Recording(path, (row.text("label"),), (row.text("label"),))
 
 
@@ -186,7 +179,7 @@ def read_music(shelf: Shelf, metadata: Path | None) -> Iterator[Recording]:
     for path, instrument in found:
         label = instrument.replace("_", " ")
         with AudioReader(path) as reader:
-            segments = reader.frames // (MUSIC_SEGMENT_SECONDS * reader.sample_rate)
+            segments = reader.frames // (SEGMENT_SECONDS * reader.sample_rate)
         for segment in range(segments):
             yield Recording(path, (label,), (label,), segment)
 
