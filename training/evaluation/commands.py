@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import json
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -21,15 +20,13 @@ from training.evaluation.enhancers import ENHANCERS
 from training.evaluation.items import Item
 from training.evaluation.layouts import Source
 from training.evaluation.recipes import RECIPES, draw_pairs
-from training.evaluation.records import FILE, Journal, Record, replacing, write_csv
+from training.evaluation.records import FILE, Journal
+from training.evaluation.report import publish, tell
 from training.evaluation.runner import Plan, run
 from training.evaluation.scores import METRICS, check_metrics
 from training.evaluation.separators import Contender, external_contender, model_contender
-from training.evaluation.summary import summarise
-from training.evaluation.table import print_table
 from training.recordings import Shelf
 
-_MOST_FAILURES = 10
 _DRAWN = tuple(name for name, bench in BENCHES.items() if bench.count)
 _FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
@@ -195,32 +192,8 @@ def _evaluate(
         raise AudioPathError(
             f"{data} holds no item of {name}; 'audiosep evaluate build' makes them"
         )
-    summary = summarise(answers, wanted, bench.average)
-    _tell_failures(summary.failures)
-    if not summary.rows:
-        raise AudioPathError(f"no item of {data} could be measured; see the failures above")
-    report = {"bench": name, **summary.as_json(wanted), "paper": dict(bench.paper)}
-    if output is not None:
-        from training.evaluation.picture import save_picture
-
-        with replacing(output / "report.json") as partial:
-            partial.write_text(_json(report) + "\n", encoding="utf-8")
-        write_csv(output / "items.csv", itertools.chain.from_iterable(answers), wanted)
-        save_picture(output / "report.png", f"{name}: {len(answers)} items", summary, wanted)
-    if as_json:
-        click.echo(_json(report))
-    else:
-        print_table(summary, bench, wanted)
-    for metric, missing in summary.undefined.items():
-        console.print(
-            f"[yellow]undefined:[/yellow] {metric} leaves out {missing} item(s)", highlight=False
-        )
-    if summary.failures:
+    if publish(name, answers, wanted, output, as_json):
         raise click.exceptions.Exit(1)
-
-
-def _json(report: dict[str, Any]) -> str:
-    return json.dumps(report, indent=2, ensure_ascii=False)
 
 
 def _distinct(contenders: list[Contender]) -> list[Contender]:
@@ -243,19 +216,6 @@ def _watched(answers: Iterable[Any], title: str, total: int | None = None) -> It
     disable = not console.is_terminal
     with Progress(*columns, console=console, transient=True, disable=disable) as progress:
         yield from progress.track(answers, total=total, description=title)
-
-
-def _tell_failures(failures: list[Record]) -> None:
-    for record in failures[:_MOST_FAILURES]:
-        console.print(
-            f"[red]failed:[/red] {record.separator}, item {record.item}: {record.error}",
-            highlight=False,
-        )
-    if len(failures) > _MOST_FAILURES:
-        console.print(f"[red]and {len(failures) - _MOST_FAILURES} more[/red]", highlight=False)
-    if failures:
-        items = len({(record.item, record.query) for record in failures})
-        console.print(f"{items} item(s) failed and are in no figure", highlight=False)
 
 
 @command.command(
@@ -302,10 +262,7 @@ def build(
         built = build_pairs(bench, _watched(pairs, "mixing", count), output, rng)
     else:
         built = _build_drawn(bench, raw, output, count, seconds, seed)
-    for reason in built.skipped[:_MOST_FAILURES]:
-        console.print(f"[yellow]skipped:[/yellow] {reason}", highlight=False)
-    if len(built.skipped) > _MOST_FAILURES:
-        console.print(f"and {len(built.skipped) - _MOST_FAILURES} more", highlight=False)
+    tell("[yellow]skipped:[/yellow]", built.skipped)
     click.echo(f"{built.mixtures} mixtures in {output}, {len(built.skipped)} skipped")
 
 

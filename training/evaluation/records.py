@@ -11,7 +11,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TextIO
 
-from audiosep_core.errors import AudioPathError
+from audiosep_core.errors import AudioFileError, AudioPathError
 
 FILE = "scores.jsonl"
 
@@ -93,7 +93,7 @@ class Journal:
         """Keep a record.
 
         Raises:
-            AudioPathError: The disk is full or gone.
+            AudioFileError: The disk is full or gone.
         """
         if self._file is None:
             return
@@ -101,7 +101,7 @@ class Journal:
             self._file.write(json.dumps(dataclasses.asdict(record), ensure_ascii=False) + "\n")
             self._file.flush()
         except OSError as error:
-            raise AudioPathError(
+            raise AudioFileError(
                 f"{self._path} cannot be written: {error.strerror or error}; run again to go on"
             ) from None
 

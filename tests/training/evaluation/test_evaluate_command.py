@@ -78,10 +78,20 @@ def test_items_that_fail_are_listed_and_counted(audiosep, tmp_path, write, sound
         write(tmp_path / f"mixture-{index}.wav", sound(0) + sound(1))
     code, out, err = audiosep("evaluate", "clotho", "--data", tmp_path, "--json")
     assert code == 1
-    assert "item 1" in err and "item 2" in err and "mixture-2.wav does not exist" in err
+    assert "failed: item 1, mini: " in err
+    assert "failed: item 2, mini: " in err and "mixture-2.wav does not exist" in err
     assert "2 item(s) failed" in err and "Traceback" not in err
     report = json.loads(out)
     assert report["rows"][0]["items"] == 1 and len(report["failures"]) == 2
+
+
+def test_when_all_fails_the_csv_says_why(audiosep, tmp_path):
+    (tmp_path / "set").mkdir()
+    (tmp_path / "set" / "clotho_eval.csv").write_text("idx,caption\n0,Rain [red]falls\n")
+    code, out, err = audiosep("evaluate", "clotho", "--data", "set", "-o", "out")
+    assert (code, out) == (1, "")
+    assert "no item could be measured" in err
+    assert "mixture-0.wav does not exist" in (tmp_path / "out/items.csv").read_text()
 
 
 @pytest.mark.parametrize(
