@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -80,7 +81,7 @@ def read_table(
         raise AudioPathError(f"{path} does not exist; name the table with --metadata")
     rows = csv.reader(_lines(path), skipinitialspace=True)
     try:
-        header = list(names or next(rows, []))
+        header = _distinct(names or next(rows, []))
         missing = [column for column in columns if column not in header]
         if missing:
             raise MetadataError(
@@ -101,7 +102,7 @@ def read_table(
 
 
 def table_columns(path: Path) -> list[str]:
-    """The first line's fields; empty for an empty file.
+    """Names of the columns; none for an empty file.
 
     Raises:
         AudioPathError: There is no such file.
@@ -109,7 +110,17 @@ def table_columns(path: Path) -> list[str]:
     """
     if not path.is_file():
         raise AudioPathError(f"{path} does not exist; name the table with --metadata")
-    return next(csv.reader(_lines(path)), [])
+    return _distinct(next(csv.reader(_lines(path), skipinitialspace=True), []))
+
+
+def _distinct(columns: Sequence[str]) -> list[str]:
+    """Names of columns; of several with one name the later ones get a number."""
+    seen: Counter[str] = Counter()
+    distinct = []
+    for column in columns:
+        distinct.append(f"{column}.{seen[column]}" if seen[column] else column)
+        seen[column] += 1
+    return distinct
 
 
 def _lines(path: Path) -> Iterator[str]:

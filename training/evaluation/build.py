@@ -18,7 +18,8 @@ from audiosep_core.batch import check_writable
 from audiosep_core.errors import AudioFileError, AudioPathError
 from training.evaluation.items import Item, read_sound
 from training.evaluation.layouts import RATE
-from training.evaluation.recipes import JOINT, RECIPES, Pair
+from training.evaluation.recipes import RECIPES
+from training.evaluation.released import JOINT, TARGET, Pair
 from training.mixing import mix_at
 from training.recordings import SEGMENT_SECONDS, Recording
 
@@ -62,7 +63,7 @@ def build_pairs(
 ) -> Built:
     """Mix pairs at 0 dB, mono at 32 kHz, and write them as one of the released sets.
 
-    A background that is longer than its target is cut at a random place, a shorter one repeats.
+    Backgrounds that are longer than their target are cut at a random place, shorter ones repeat.
     Pairs of which a file is unreadable or silent are left out.
 
     Args:
@@ -76,11 +77,11 @@ def build_pairs(
         AudioFileError: The disk is full.
     """
     built = Built()
-    columns = RECIPES[bench].columns
+    recipe = RECIPES[bench]
     if bench == "vggsound":
         table = _Table(["file_id", "mix_wav", "s0_wav", "s0_text", "s1_wav", "s1_text"])
     else:
-        table = _Table(["idx", *columns, "src_wav", "noise_wav"])
+        table = _Table(["idx", *recipe.columns, TARGET, *recipe.backgrounds])
     counts: Counter[str] = Counter()
     with _new_set(folder) as partial:
         for pair in pairs:
@@ -126,10 +127,11 @@ def _places(
 ) -> tuple[tuple[str, ...], list[str]]:
     """Where mixture, target (and background) go, and the row that says so."""
     if bench == "vggsound":
-        name = JOINT.join(Path(side.name).stem for side in (pair.target, pair.background))
+        other = pair.backgrounds[0]
+        name = JOINT.join(Path(side.name).stem for side in (pair.target, other))
         paths = tuple(f"data/{kind}_wav/{name}.wav" for kind in ("mix", "s0", "s1"))
-        other = " ".join(pair.background.labels)
-        return paths, [name, paths[0], paths[1], pair.query, paths[2], other]
+        row = [name, paths[0], paths[1], pair.query, paths[2], " ".join(other.labels)]
+        return paths, row
     if bench == "audioset":
         class_id = pair.fields["class_id"]
         stem = f"class_id={class_id}/class_id={class_id},index={counts[class_id]:03d}"
@@ -139,15 +141,16 @@ def _places(
         return paths, [class_id, pair.query, paths[1], paths[0]]
     paths = (f"mixture-{number}.wav", f"segment-{number}.wav")
     fields = [pair.fields.get(column, pair.query) for column in RECIPES[bench].columns]
-    return paths, [str(number), *fields, pair.target.name, pair.background.name]
+    names = [recording.name for recording in (pair.target, *pair.backgrounds)]
+    return paths, [str(number), *fields, *names]
 
 
 def _mixed(pair: Pair, rng: np.random.Generator) -> tuple[Audio, Audio, Audio]:
     target = _read(pair.target)
-    background = _read(pair.background)
+    background = np.concatenate([_read(recording) for recording in pair.backgrounds])
     start = int(rng.integers(max(0, len(background) - len(target)) + 1))
     background = background[start : start + len(target)]
-    for recording, audio in ((pair.target, target), (pair.background, background)):
+    for recording, audio in ((pair.target, target), (pair.backgrounds[0], background)):
         if not audio.size or float(np.sqrt(np.mean(audio**2))) < _SILENT:
             raise AudioFileError(f"{recording.path} is silent")
     return mix_at(target, np.resize(background, len(target)), 0.0)

@@ -6,7 +6,7 @@ import csv
 import dataclasses
 import json
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import TextIO
@@ -80,7 +80,9 @@ class Journal:
         trace: TracebackType | None,
     ) -> None:
         if self._file is not None:
-            self._file.close()
+            # On a full disk closing fails, too, but that has been told.
+            with suppress(OSError):
+                self._file.close()
 
     def find(self, question: tuple[str, ...], metrics: Sequence[str]) -> Record | None:
         """A record that answers a question with all metrics; failures are asked again."""

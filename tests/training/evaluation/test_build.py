@@ -89,7 +89,9 @@ def test_the_same_seed_builds_the_same_set(esc50, tmp_path):
 
 def test_backgrounds_are_of_another_class(esc50):
     pairs = list(draw_pairs("esc50", Shelf(esc50), None, np.random.default_rng(3)))
-    assert all(not set(pair.target.labels) & set(pair.background.labels) for pair in pairs)
+    assert pairs
+    for pair in pairs:
+        assert not set(pair.target.labels) & set(pair.backgrounds[0].labels)
 
 
 def test_audioset(audioset, tmp_path):
@@ -127,11 +129,15 @@ def test_clotho_keeps_keywords_apart(tmp_path, write, sound):
     (raw / "clotho_captions_evaluation.csv").write_text("\n".join(captions))
     (raw / "clotho_metadata_evaluation.csv").write_text("\n".join(metadata))
     pairs = list(draw_pairs("clotho", Shelf(raw), None, np.random.default_rng(0)))
-    assert {pair.background.name for pair in pairs[:10]} == {"2 clip.wav"}
+    names = {tuple(other.name for other in pair.backgrounds) for pair in pairs[:10]}
+    assert names == {("2 clip.wav", "2 clip.wav")}
     assert build("clotho", raw, tmp_path / "set").mixtures == 15
     items = read("clotho", tmp_path / "set")
     assert items[14].query == "Caption 5 of 2"
-    # The target keeps its length; a shorter background repeats.
+    # The released evaluation tells the table's columns by their places.
+    head = (tmp_path / "set" / "clotho_eval.csv").read_text().splitlines()[0]
+    assert head == "idx,caption,src_wav,noise_wav1,noise_wav2"
+    # The target keeps its length.
     assert items[14].sounds.load().target.shape == (1, 38_400)
     assert_zero_db(items)
 
@@ -179,6 +185,30 @@ def test_a_released_table_names_the_pairs(esc50, tmp_path):
     with pytest.raises(MetadataError, match=r"line 2: the field 'noise_wav' names 'gone\.wav'"):
         build("esc50", esc50, tmp_path / "other", table)
     assert not list((tmp_path / "other").iterdir())
+
+
+def test_clothos_table_has_two_backgrounds_of_one_name(tmp_path, write, sound):
+    raw = tmp_path / "raw"
+    for number in range(3):
+        write(raw / f"{number}.wav", sound(number, 1.0 if number else 2.0))
+    table = tmp_path / "clotho_eval.csv"
+    table.write_text("idx,caption,src_wav,noise_wav1,noise_wav1\n0,Hum,0.wav,1.wav,2.wav\n")
+    build("clotho", raw, tmp_path / "set", table)
+    (item,) = read("clotho", tmp_path / "set")
+    sounds = item.sounds.load()
+    background = sounds.mixture[0] - sounds.target[0]
+    for half, number in ((background[:32_000], 1), (background[32_000:], 2)):
+        assert np.corrcoef(half, sound(number))[0, 1] > 0.999
+
+
+def test_a_short_background_repeats(esc50, tmp_path, write, sound):
+    write(esc50 / "audio" / "1-5-A-2.wav", sound(5, 0.25))
+    table = tmp_path / "esc50_eval.csv"
+    table.write_text("idx,caption,src_wav,noise_wav\n0,dog,1-0-A-0.wav,1-5-A-2.wav\n")
+    build("esc50", esc50, tmp_path / "set", table)
+    sounds = read("esc50", tmp_path / "set")[0].sounds.load()
+    background = (sounds.mixture - sounds.target).reshape(4, -1)
+    np.testing.assert_allclose(background[0], background[3], atol=1e-6)
 
 
 def test_released_tables_of_segments_and_of_clips(tmp_path, write, sound):

@@ -10,7 +10,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from audiosep_core.errors import AudioPathError, SeparatorError, UnknownModelError, UsageError
+from audiosep_core.errors import (
+    AudioFileError,
+    AudioPathError,
+    SeparatorError,
+    UnknownModelError,
+    UsageError,
+)
 from training.evaluation.enhancers import ENHANCERS
 from training.evaluation.items import Item, SoundFiles, Sounds
 from training.evaluation.records import Journal
@@ -266,6 +272,12 @@ def test_enhancers_keep_shape_and_time(name, voices):
     peak = int(np.argmax(np.fft.irfft(spectra)))
     assert min(peak, size - peak) <= 1
     assert np.sum(made[0] ** 2) > 1e-4 * np.sum(clean**2)
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
+def test_a_full_disk_is_told(items):
+    with pytest.raises(AudioFileError, match=r"No space left on device; run again to go on"):
+        measure(items, "unprocessed", journal=Path("/dev/full"))
 
 
 def test_a_journal_that_cannot_be_written_is_told(tmp_path):
