@@ -7,7 +7,7 @@ import dataclasses
 import shutil
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import numpy as np
@@ -177,7 +177,7 @@ def _new_set(folder: Path) -> Iterator[Path]:
     """A folder beside the one that is wanted, which takes its place when all is done."""
     if folder.is_dir() and any(folder.iterdir()):
         raise AudioPathError(f"{folder} is not empty; choose another folder for the set")
-    check_writable(folder)
+    made = check_writable(folder)
     partial = folder.with_name(f".{folder.name}.part")
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir()
@@ -188,4 +188,8 @@ def _new_set(folder: Path) -> Iterator[Path]:
     except OSError as error:
         raise AudioPathError(f"{folder} cannot be written: {error.strerror or error}") from None
     finally:
-        shutil.rmtree(partial, ignore_errors=True)
+        if partial.exists():
+            shutil.rmtree(partial, ignore_errors=True)
+            for path in made:
+                with suppress(OSError):
+                    path.rmdir()

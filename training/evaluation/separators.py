@@ -29,7 +29,6 @@ from training.evaluation.items import read_sound
 _CALLABLE = re.compile(r"([A-Za-z_][\w.]*):([A-Za-z_]\w*)(?:\((.*)\))?")
 _LAST_WORDS = 300
 
-
 #: What every separator is: a function from a mixture to the target that a query names. It takes
 #: (channels, frames) float32, the rate in Hz and the query, and returns the same shape.
 Separate = Callable[[NDArray[np.float32], int, str], NDArray[np.float32]]
@@ -87,6 +86,10 @@ def external_contender(text: str) -> Contender:
     if not equals and name in ENHANCERS:
         target = enhancer(name)
     if name and "{mixture}" in target and "{output}" in target:
+        try:
+            shlex.split(target)
+        except ValueError as error:
+            raise UsageError(f"--compare {text!r} is no command line: {error}") from None
         return Contender(name, "command", target, _digest(target))
     if name and _CALLABLE.fullmatch(target):
         _import(target)
@@ -156,7 +159,9 @@ def _filled(part: str, values: dict[str, str]) -> str:
 
 def _run(name: str, arguments: list[str]) -> None:
     try:
-        done = subprocess.run(arguments, stdin=subprocess.DEVNULL, capture_output=True, text=True)
+        done = subprocess.run(
+            arguments, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace"
+        )
     except OSError as error:
         raise SeparatorError(f"{name} cannot be started: {error}") from None
     if done.returncode:
@@ -205,7 +210,7 @@ def _import(target: str) -> Any:
         sys.path.append(str(Path.cwd()))
     try:
         return getattr(importlib.import_module(module), attribute)
-    except (ImportError, AttributeError) as error:
+    except Exception as error:
         raise UsageError(f"--compare {target!r} cannot be imported: {error}") from None
 
 

@@ -184,7 +184,7 @@ def test_a_released_table_names_the_pairs(esc50, tmp_path):
     table.write_text("idx,caption,src_wav,noise_wav\n0,dog,1-0-A-0.wav,gone.wav\n")
     with pytest.raises(MetadataError, match=r"line 2: the field 'noise_wav' names 'gone\.wav'"):
         build("esc50", esc50, tmp_path / "other", table)
-    assert not list((tmp_path / "other").iterdir())
+    assert not (tmp_path / "other").exists()
 
 
 def test_clothos_table_has_two_backgrounds_of_one_name(tmp_path, write, sound):
@@ -253,9 +253,8 @@ def test_nothing_is_left_of_a_build_that_fails(esc50, tmp_path):
     for path in (esc50 / "audio").iterdir():
         path.write_bytes(b"")
     with pytest.raises(AudioFileError, match=r"nothing could be mixed: .* is an empty file"):
-        build("esc50", esc50, tmp_path / "set")
-    assert [path.name for path in tmp_path.iterdir() if "set" in path.name] == ["set"]
-    assert not list((tmp_path / "set").iterdir())
+        build("esc50", esc50, tmp_path / "new" / "set")
+    assert list(tmp_path.iterdir()) == [esc50]
 
 
 def test_a_folder_with_something_in_it_is_kept(esc50, tmp_path):

@@ -234,7 +234,15 @@ def test_a_stem_of_another_shape_is_refused(items):
 
 @pytest.mark.parametrize(
     "text",
-    ["nonsense", "x=", "=halves:half", "x=cp {mixture} there", "x=halves", "x=no.such:thing"],
+    [
+        "nonsense",
+        "x=",
+        "=halves:half",
+        "x=cp {mixture} there",
+        "x=halves",
+        "x=no.such:thing",
+        "x='{mixture} {output}",
+    ],
 )
 def test_what_is_no_separator_is_refused(text):
     with pytest.raises(UsageError, match="--compare"):
