@@ -105,8 +105,10 @@ def _module(weights: Mapping[str, Tensor], heads: int) -> transformers.ClapTextM
         raise CheckpointError(
             f"the text encoder's weights hold no {error}; give a checkpoint with CLAP's text branch"
         ) from None
-    except RuntimeError as error:
-        detail = "; ".join(line.strip() for line in str(error).splitlines()[1:3])
+    # A width that the attention heads do not divide is a ValueError, in one line.
+    except (RuntimeError, ValueError) as error:
+        lines = str(error).splitlines()
+        detail = "; ".join(line.strip() for line in lines[1:3] or lines)
         raise CheckpointError(
             f"the text encoder's weights are not CLAP's ({detail}); give laion-clap's checkpoint"
         ) from None

@@ -111,8 +111,10 @@ def _module(
         raise CheckpointError(
             f"the text encoder's weights hold no {error}; give a checkpoint of CLIP"
         ) from None
-    except RuntimeError as error:
-        detail = "; ".join(line.strip() for line in str(error).splitlines()[1:3])
+    # A width that the attention heads do not divide is a ValueError, in one line.
+    except (RuntimeError, ValueError) as error:
+        lines = str(error).splitlines()
+        detail = "; ".join(line.strip() for line in lines[1:3] or lines)
         raise CheckpointError(
             f"the text encoder's weights are not CLIP's ({detail}); give a checkpoint of CLIP"
         ) from None

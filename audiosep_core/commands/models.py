@@ -67,6 +67,13 @@ def info(name: str, as_json: bool) -> None:
     for graph in ("separator", "waveform"):
         if graph in report:
             rows[graph] = _evidence(report[graph])
+    if "int8" in report:
+        lost = report["int8"]
+        rows["int8"] = (
+            f"loses {lost['sdr_loss_db']:.2f} dB of SDR in the mean of {len(lost['cases'])} "
+            f"mixtures, {lost['times_as_fast_as_float32']:.2f} times as fast as float32 where it "
+            "was exported"
+        )
     if "separator" not in report:
         rows["separator"] = "no report on its fidelity; export the bundle again for one"
     for title, text in rows.items():
