@@ -78,6 +78,11 @@ def clap_tower(weights: Mapping[str, Tensor], heads: int = HEADS) -> TextTower:
 def _module(weights: Mapping[str, Tensor], heads: int) -> transformers.ClapTextModelWithProjection:
     try:
         words = weights["text_branch.embeddings.word_embeddings.weight"]
+        if words.shape[1] % heads:
+            raise CheckpointError(
+                f"the text encoder's weights are not CLAP's: {heads} attention heads do not divide "
+                f"{words.shape[1]} values; give laion-clap's checkpoint"
+            )
         config = transformers.ClapTextConfig(
             vocab_size=words.shape[0],
             hidden_size=words.shape[1],
@@ -105,10 +110,8 @@ def _module(weights: Mapping[str, Tensor], heads: int) -> transformers.ClapTextM
         raise CheckpointError(
             f"the text encoder's weights hold no {error}; give a checkpoint with CLAP's text branch"
         ) from None
-    # A width that the attention heads do not divide is a ValueError, in one line.
-    except (RuntimeError, ValueError) as error:
-        lines = str(error).splitlines()
-        detail = "; ".join(line.strip() for line in lines[1:3] or lines)
+    except RuntimeError as error:
+        detail = "; ".join(line.strip() for line in str(error).splitlines()[1:3])
         raise CheckpointError(
             f"the text encoder's weights are not CLAP's ({detail}); give laion-clap's checkpoint"
         ) from None

@@ -92,6 +92,11 @@ def _module(
 ) -> transformers.CLIPTextModelWithProjection:
     try:
         words = weights["text_model.embeddings.token_embedding.weight"]
+        if words.shape[1] % heads:
+            raise CheckpointError(
+                f"the text encoder's weights are not CLIP's: {heads} attention heads do not divide "
+                f"{words.shape[1]} values; give a checkpoint of CLIP"
+            )
         config = transformers.CLIPTextConfig(
             vocab_size=words.shape[0],
             hidden_size=words.shape[1],
@@ -111,10 +116,8 @@ def _module(
         raise CheckpointError(
             f"the text encoder's weights hold no {error}; give a checkpoint of CLIP"
         ) from None
-    # A width that the attention heads do not divide is a ValueError, in one line.
-    except (RuntimeError, ValueError) as error:
-        lines = str(error).splitlines()
-        detail = "; ".join(line.strip() for line in lines[1:3] or lines)
+    except RuntimeError as error:
+        detail = "; ".join(line.strip() for line in str(error).splitlines()[1:3])
         raise CheckpointError(
             f"the text encoder's weights are not CLIP's ({detail}); give a checkpoint of CLIP"
         ) from None
