@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from audiosep_core.checkpoint import read_checkpoint, text_weights
+from audiosep_core.checkpoint import CheckpointError, read_checkpoint, text_weights
 from audiosep_core.errors import UsageError
 
 
@@ -38,8 +38,14 @@ def text_encoder_folder(given: Path) -> Iterator[Path]:
             raise UsageError(
                 f"exporting a text encoder needs {error.name}; run: pip install 'audiosep[export]'"
             ) from None
+        state = content.get("state_dict", content)
         if clap := text_weights(content):
             export_clap_text(clap, vocabulary, merges, folder)
+        elif any("token_embedding" in name for name in state):
+            export_clip_text(state, vocabulary, merges, folder)
         else:
-            export_clip_text(content.get("state_dict", content), vocabulary, merges, folder)
+            raise CheckpointError(
+                f"{given} holds neither CLAP's text branch nor CLIP; give a checkpoint that does, "
+                "or a folder with text_encoder.onnx"
+            )
         yield folder
