@@ -180,6 +180,7 @@ def test_waveform_graph_equals_pytorch(config, samples, tmp_path):
     onnx.save(waveform_model(net, samples), path)
     evidence = verify_waveform(net, path, samples)
     assert {case["seconds"] for case in evidence["cases"]} == {samples / 32000}
+    assert evidence["bounds"] == {"max_abs_error": 1e-4, "or_sdr_db": None}
     noise = next(case for case in evidence["cases"] if case["signal"] == "noise")
     assert noise["max_abs_error"] <= 1e-5
 
