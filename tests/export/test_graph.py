@@ -144,6 +144,7 @@ def test_placements_tell_what_ran_for_every_provider(tmp_path, monkeypatch):
     onnx.save(separator_model(net), path)
     assert usable_providers(path) == [CPU]
     monkeypatch.setattr("export.verify.usable_providers", lambda graph: [CUDA, CPU])
+    monkeypatch.setattr("export.verify._PLAN", ((0.1, 6),))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         placements = verify_separator(net, path, "fp32")["placements"]
