@@ -29,6 +29,9 @@ class Estimator(Protocol):
     ) -> NDArray[np.float32]:
         """(frames, bins) and (queries, condition_size) to (queries, 3, frames, bins)."""
 
+    def prepare(self, rows: int, frames: int) -> None:
+        """Make calls of so many queries and frames as quick as they will be."""
+
 
 class Masker:
     """Collects magnitude frames into windows and runs the network on each.

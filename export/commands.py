@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import ExitStack
 from pathlib import Path
 
 import click
@@ -14,13 +15,15 @@ from audiosep_core.config import CONFIGS, SeparatorConfig, get_config
 from audiosep_core.errors import UsageError
 from audiosep_core.models import DEFAULT_MODEL, packaged_folder
 from export.bundle_writer import write_bundle
+from export.text_source import text_encoder_folder
 
 
 @click.command(
     epilog="""\b
 Examples:
   audiosep export run/ema.pt -o my-model
-  audiosep export audiosep_base_4M_steps.ckpt -o audiosep-base --waveform 10
+  audiosep export audiosep_base_4M_steps.ckpt -o audiosep-base --waveform 10 \\
+      --text-encoder audiosep_base_4M_steps.ckpt
 """
 )
 @click.argument("checkpoint", type=click.Path(path_type=Path))
@@ -39,17 +42,26 @@ Examples:
 )
 @click.option(
     "--precision",
-    type=click.Choice(["fp32", "fp16"]),
+    type=click.Choice(["fp32", "fp16", "int8"]),
     default="fp32",
     show_default=True,
-    help="fp16 halves the file and is for GPUs.",
+    help="fp16 halves the file and is for GPUs; int8 is for CPUs, and refused if it loses "
+    "0.2 dB of SDR.",
+)
+@click.option(
+    "--sounds",
+    type=click.Path(path_type=Path, exists=True, file_okay=False),
+    metavar="FOLDER",
+    help="Sound files, each named by its query, to calibrate and judge int8 on.  [default: the "
+    "demo's]",
 )
 @click.option(
     "--text-encoder",
     type=click.Path(path_type=Path),
-    metavar="FOLDER",
-    help="Folder with text_encoder.onnx and tokenizer.json.  [default: the packaged model's, "
-    "where its embeddings fit]",
+    metavar="PATH",
+    help="Folder with text_encoder.onnx and tokenizer.json, or a checkpoint that holds CLAP's "
+    "text branch or OpenAI's CLIP, beside its vocab.json and merges.txt.  [default: the packaged "
+    "model's, where its embeddings fit]",
 )
 @click.option(
     "--waveform",
@@ -65,6 +77,7 @@ def command(
     output: Path,
     config: str | None,
     precision: str,
+    sounds: Path | None,
     text_encoder: Path | None,
     waveform: float | None,
     licence: str,
@@ -92,7 +105,9 @@ def command(
     if samples is not None and samples <= net.config.window // 2:
         least = net.config.window / 2 / net.config.sample_rate
         raise UsageError(f"--waveform must be longer than {least:g} seconds for this network")
-    with console.status("exporting and verifying"):
+    with console.status("exporting and verifying"), ExitStack() as stack:
+        if text_encoder is not None:
+            text_encoder = stack.enter_context(text_encoder_folder(text_encoder))
         bundle = write_bundle(
             net,
             text_encoder,
@@ -101,6 +116,7 @@ def command(
             provenance=f"Exported from {checkpoint.name}.",
             precision=precision,  # type: ignore[arg-type]
             waveform_samples=samples,
+            sounds=sounds,
         )
     report = json.loads(bundle.path(REPORT).read_text(encoding="utf-8"))
     if as_json:

@@ -10,11 +10,11 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from audiosep_core.device import Device
 from audiosep_core.fifo import Fifo
 from audiosep_core.models import DEFAULT_MODEL
 from audiosep_core.selection import Query, select
 from audiosep_core.separator import Separator, check_sample_rate
-from audiosep_core.session import Device
 from audiosep_core.stream import SeparationStream
 from plugin_bridge.latency import Latency, quantum_samples, stream_latency
 from plugin_bridge.modes import Mode, mode_windows
@@ -170,7 +170,11 @@ class StreamingSeparator:
         return tail
 
     def reset(self) -> None:
-        """Forget all sound; queries and levels stay."""
+        """Forget all sound; queries and levels stay.
+
+        The network is made ready for every window of as many queries as there are now. With
+        other numbers of queries it runs as well; on a GPU its first calls take longer.
+        """
         rows = self._selection.rows(summed=False) + 1 if self.outputs == "stems" else 2
         self._stream = SeparationStream(
             self._separator.estimator,
@@ -184,6 +188,14 @@ class StreamingSeparator:
         self._out = Fifo((self.channels,) if self.outputs == "target" else (rows, self.channels))
         self._out.push_zeros(self.latency_samples)
         self.replaced_blocks = 0
+        self._prepare()
+
+    def _prepare(self) -> None:
+        estimator = self._separator.estimator
+        # Twice as many queries while one selection gives way to the next.
+        for rows in (2, 1):
+            for frames in self.windows.lengths(estimator.config):
+                estimator.prepare(rows * len(self._selection.all_conditions), frames)
 
     def _select(
         self,

@@ -67,6 +67,13 @@ def info(name: str, as_json: bool) -> None:
     for graph in ("separator", "waveform"):
         if graph in report:
             rows[graph] = _evidence(report[graph])
+    if "int8" in report:
+        lost = report["int8"]
+        rows["int8"] = (
+            f"loses {lost['sdr_loss_db']:.2f} dB of SDR in the mean of {len(lost['cases'])} "
+            f"mixtures, {lost['times_as_fast_as_float32']:.2f} times as fast as float32 where it "
+            "was exported"
+        )
     if "separator" not in report:
         rows["separator"] = "no report on its fidelity; export the bundle again for one"
     for title, text in rows.items():
@@ -76,11 +83,14 @@ def info(name: str, as_json: bool) -> None:
 def _evidence(evidence: dict[str, Any]) -> str:
     """One graph's part of a report, in a line."""
     speed = evidence["real_time_factor"]
-    nodes = {provider: sum(counts.values()) for provider, counts in evidence["placement"].items()}
+    shares = []
+    for provider, placement in evidence["placements"].items():
+        nodes = {ran: sum(operators.values()) for ran, operators in placement.items()}
+        share = f"{nodes.get(provider, 0)} of {sum(nodes.values())} nodes"
+        shares.append(f"{provider} runs {share}")
     return (
         f"{evidence['bytes'] / 1e6:.1f} MB, opset {evidence['opset']}, IR version "
         f"{evidence['ir_version']}; at most {evidence['worst_max_abs_error']:.1e} and at least "
         f"{evidence['worst_sdr_db']:.0f} dB from PyTorch in {len(evidence['cases'])} cases; "
-        f"real-time factor {speed['best']:.3f} where it was exported; "
-        + ", ".join(f"{count} nodes on {provider}" for provider, count in nodes.items())
+        f"real-time factor {speed['best']:.3f} where it was exported; " + ", ".join(shares)
     )
