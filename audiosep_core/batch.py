@@ -23,10 +23,10 @@ from audiosep_core.audio_files import (
     writing,
 )
 from audiosep_core.catalogue import Job
+from audiosep_core.device import Device
 from audiosep_core.errors import AudioFileError, AudioPathError, AudioSepError
 from audiosep_core.models import DEFAULT_MODEL
 from audiosep_core.separator import RESIDUAL, Separator, check_sample_rate
-from audiosep_core.session import Device
 
 _BLOCK_FRAMES = 1 << 17
 _LONGEST_NAME = 80

@@ -84,7 +84,7 @@ def _evidence(evidence: dict[str, Any]) -> str:
     """One graph's part of a report, in a line."""
     speed = evidence["real_time_factor"]
     shares = []
-    for provider, placement in evidence["placements"].items():
+    for provider, placement in evidence.get("placements", {}).items():
         nodes = {ran: sum(operators.values()) for ran, operators in placement.items()}
         share = f"{nodes.get(provider, 0)} of {sum(nodes.values())} nodes"
         shares.append(f"{provider} runs {share}")

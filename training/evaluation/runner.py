@@ -10,8 +10,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 
+from audiosep_core.device import Device
 from audiosep_core.errors import AudioSepError, SeparatorError
-from audiosep_core.session import Device
 from training.evaluation.items import Item, Sounds
 from training.evaluation.records import Journal, Record
 from training.evaluation.scores import measure

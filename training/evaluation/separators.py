@@ -19,10 +19,10 @@ import numpy as np
 import soundfile
 from numpy.typing import NDArray
 
+from audiosep_core.device import Device
 from audiosep_core.errors import AudioFileError, AudioSepError, SeparatorError, UsageError
 from audiosep_core.models import open_model
 from audiosep_core.separator import Separator
-from audiosep_core.session import Device
 from training.evaluation.enhancers import ENHANCERS, enhancer
 from training.evaluation.items import read_sound
 
