@@ -26,8 +26,14 @@ class Estimator(Protocol):
 
     def masks(
         self, magnitude: NDArray[np.float32], conditions: NDArray[np.float32]
-    ) -> NDArray[np.float32]:
-        """(frames, bins) and (queries, condition_size) to (queries, 3, frames, bins)."""
+    ) -> NDArray[np.float32] | None:
+        """(frames, bins) and (queries, condition_size) to (queries, 3, frames, bins).
+
+        None where they would come too late: masks of the call before stand in for them.
+        """
+
+    def prepare(self, rows: int, frames: int) -> None:
+        """Make calls of so many queries and frames as quick as they will be."""
 
 
 class Masker:
@@ -53,6 +59,9 @@ class Masker:
         self._summed = summed
         self._magnitude = Fifo((), (estimator.config.bins,))
         self._past = 0
+        #: Masks that the last call made for the frames to come, (queries + negatives, 3, frames,
+        #: bins); what lies behind its look-ahead has the last of them.
+        self._ahead: NDArray[np.float32] | None = None
         config = estimator.config
         self._ramp = max(1, round(_RAMP_SECONDS * config.sample_rate / config.hop))
 
@@ -103,16 +112,21 @@ class Masker:
     def _factors(self, magnitude: NDArray[np.float32] | None, hop: int, start: int = 0) -> Factors:
         """Factors of the frames from ``start``; without a magnitude, those of silence."""
         old, new = self._selection, self._next
-        self._selection = new
         conditions = new.all_conditions
         if new is not old:
             conditions = np.concatenate([conditions, old.all_conditions])
+        count = len(new.all_conditions)
         if magnitude is None:
             # Whatever the network says of silence, nothing is heard of it.
             masks = np.zeros((len(conditions), 3, hop, self._estimator.config.bins), np.float32)
+            self._keep(self._ahead if new is old else None, hop)
         else:
-            masks = self._estimator.masks(magnitude, conditions)[:, :, start : start + hop]
-        count = len(new.conditions) + len(new.negative)
+            made = self._estimator.masks(magnitude, conditions)
+            if made is None:
+                return self._stand_in(hop)
+            masks = made[:, :, start : start + hop]
+            self._keep(made[:count, :, start:], hop)
+        self._selection = new
         factors, top = new.arrange(masks[:count], self._summed)
         if new is not old:
             fading = min(self._ramp, hop)
@@ -121,3 +135,16 @@ class Masker:
             factors[:, :fading] += share[:, None] * (past - factors[:, :fading])
             top[:, :fading] += share * (past_top - top[:, :fading])
         return factors, top
+
+    def _stand_in(self, hop: int) -> Factors:
+        """Factors of a hop whose masks are late; a change of queries waits for the next."""
+        selection, ahead = self._selection, self._ahead
+        if ahead is None:
+            return selection.all_pass(hop, self._estimator.config.bins, self._summed)
+        held = np.minimum(np.arange(hop), ahead.shape[2] - 1)
+        self._keep(ahead, hop)
+        return selection.arrange(ahead[:, :, held], self._summed)
+
+    def _keep(self, masks: NDArray[np.float32] | None, hop: int) -> None:
+        """Masks from this hop on, kept from the next one on; at least the last of them."""
+        self._ahead = None if masks is None else masks[:, :, min(hop, masks.shape[2] - 1) :]

@@ -110,6 +110,17 @@ class Selection:
         target: NDArray[np.complex64] = np.einsum("q,qfb->fb", weights, factors) + rest
         return target[None], (weights @ top + rest)[None]
 
+    def all_pass(
+        self, frames: int, bins: int, summed: bool
+    ) -> tuple[NDArray[np.complex64], NDArray[np.float32]]:
+        """As :meth:`arrange`, for masks that nobody made: the target is the mixture.
+
+        Of several stems each gets an equal share.
+        """
+        rows = self.rows(summed)
+        factors = np.full((rows, frames, bins), 1 / rows, np.complex64)
+        return factors, np.full((rows, frames), 1 / rows, np.float32)
+
 
 def select(
     queries: Sequence[Query | str] | Query | str,

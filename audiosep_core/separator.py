@@ -8,12 +8,13 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from audiosep_core.device import Device
 from audiosep_core.errors import QueryError
 from audiosep_core.masking import Estimator
 from audiosep_core.models import DEFAULT_MODEL, open_model
 from audiosep_core.queries import QueryEncoder, check_queries
 from audiosep_core.selection import Selection
-from audiosep_core.session import Device, MaskEstimator
+from audiosep_core.session import MaskEstimator
 from audiosep_core.stream import SeparationStream
 from audiosep_core.windows import offline_windows
 

@@ -2,35 +2,30 @@
 
 from __future__ import annotations
 
-import os
-import warnings
-from typing import Any, Literal
+import threading
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from audiosep_core.bundle import SEPARATOR, Bundle
-from audiosep_core.errors import BundleError, DeviceError
+from audiosep_core.device import CUDA, Device, open_session, own_thread
+from audiosep_core.prepared import PreparedCall
 
-Device = Literal["auto", "cpu", "cuda"]
-_CUDA = "CUDAExecutionProvider"
-_CPU = "CPUExecutionProvider"
-#: Other programs share the GPU: the arena grows by what is asked for instead of doubling, and
-#: is capped. Exhaustive search for convolution algorithms would be repeated for every length.
-_CUDA_OPTIONS = {
-    "gpu_mem_limit": str(4 << 30),
-    "arena_extend_strategy": "kSameAsRequested",
-    "cudnn_conv_algo_search": "HEURISTIC",
-}
-#: Frames × queries that one call may hold: bounds memory on long windows with many queries.
+#: Frames × rows that one call may hold: bounds memory on long windows with many queries.
 _MOST_FRAMES = 2048
 #: Calls with more frames give their memory back: windows of differing length, as at the ends of
 #: a file, would otherwise each leave their share in ONNX Runtime's arena.
 _LARGE_FRAMES = 512
+#: Calls under this number are never captured as a CUDA graph.
+_UNCAPTURED = -1
+
+_Result = TypeVar("_Result")
 
 
 class MaskEstimator:
-    """Runs ``separator.onnx``.
+    """Runs ``separator.onnx``. Several threads may share one.
 
     Args:
         bundle: The model.
@@ -45,10 +40,17 @@ class MaskEstimator:
 
     def __init__(self, bundle: Bundle, device: Device = "auto", threads: int = 0) -> None:
         self.config = bundle.config
-        self._session = _open_session(bundle, device, threads)
-        self._shrinking = _shrinking_options()
+        self._session = open_session(bundle.path(SEPARATOR), device, threads)
         #: The execution provider that was really chosen.
         self.provider: str = self._session.get_providers()[0]
+        self._thread = own_thread(self.provider)
+        self._small = _run_options(_UNCAPTURED)
+        self._large = _run_options(_UNCAPTURED)
+        self._large.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
+        self._prepared: dict[tuple[int, int], PreparedCall] = {}
+        self._preparing = threading.Lock()
+        # Frames × rows of the largest warm-up call.
+        self._warm = 0
 
     def masks(
         self, magnitude: NDArray[np.float32], conditions: NDArray[np.float32]
@@ -63,79 +65,94 @@ class MaskEstimator:
         Returns:
             (queries, 3, frames, bins): magnitude mask, cosine and sine of the phase rotation.
         """
-        group = max(1, _MOST_FRAMES // magnitude.shape[0])
+        return self.run(np.broadcast_to(magnitude, (len(conditions), *magnitude.shape)), conditions)
+
+    def run(
+        self, magnitudes: NDArray[np.float32], conditions: NDArray[np.float32]
+    ) -> NDArray[np.float32]:
+        """Masks of a query each for several windows of one length, of several streams perhaps.
+
+        Args:
+            magnitudes: (rows, frames, bins), as in :meth:`masks`.
+            conditions: (rows, condition_size).
+
+        Returns:
+            (rows, 3, frames, bins), an array of its own.
+
+        Raises:
+            ValueError: There are not as many magnitudes as conditions.
+        """
+        rows, frames, _ = magnitudes.shape
+        if rows != len(conditions):
+            raise ValueError(f"{rows} magnitudes need as many conditions, not {len(conditions)}")
+        group = rows if (rows, frames) in self._prepared else max(1, _MOST_FRAMES // frames)
         parts = []
-        for start in range(0, len(conditions), group):
-            some = np.ascontiguousarray(conditions[start : start + group])
-            batch = np.broadcast_to(magnitude, (len(some), 1, *magnitude.shape))
-            feed = {"magnitude": np.ascontiguousarray(batch), "condition": some}
-            large = batch.shape[0] * batch.shape[2] > _LARGE_FRAMES
-            options = self._shrinking if large else None
-            parts.append(self._session.run(["mask"], feed, options)[0])
+        for start in range(0, rows, group):
+            magnitude = np.ascontiguousarray(magnitudes[start : start + group, None])
+            condition = np.ascontiguousarray(conditions[start : start + group])
+            parts.append(self._on_its_thread(self._call, magnitude, condition))
         return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
+    def prepare(self, rows: int, frames: int) -> None:
+        """Make calls of one shape ready, so that the first is as quick as any later one.
 
-def _open_session(bundle: Bundle, device: Device, threads: int) -> Any:
-    if device not in ("auto", "cpu", "cuda"):
-        raise ValueError(f"device must be 'auto', 'cpu' or 'cuda', not {device!r}")
-    try:
-        import onnxruntime
-    except ImportError:
-        raise DeviceError(
-            "ONNX Runtime is not installed; install audiosep with the extra 'cpu' or 'gpu', "
-            "for example: pip install 'audiosep[cpu]'"
-        ) from None
-    has_cuda = _CUDA in onnxruntime.get_available_providers()
-    if device == "cuda" and not has_cuda:
-        raise DeviceError(
-            "this ONNX Runtime has no CUDA provider; install audiosep with the extra 'gpu' "
-            "instead of 'cpu', or use --device cpu"
+        :meth:`run` and :meth:`masks` then use buffers that were allocated and bound once, and
+        allocate nothing on the device; on CUDA they replay a graph where every node was placed
+        there. What was prepared stays until the estimator goes. Results are the same to the bit,
+        and other shapes run as ever. Does nothing for a shape that is ready, nor on the CPU for
+        one so large that its memory is given back after every call.
+
+        Args:
+            rows: Queries of one window, or windows of several streams.
+            frames: Of each, a multiple of ``config.frame_multiple``.
+
+        Raises:
+            ValueError: The shape is impossible.
+        """
+        if rows < 1 or frames < 1 or frames % self.config.frame_multiple:
+            raise ValueError(
+                f"{rows} rows of {frames} frames cannot be prepared; give at least one row and a "
+                f"multiple of {self.config.frame_multiple} frames"
+            )
+        if self.provider == CUDA or rows * frames <= _LARGE_FRAMES:
+            with self._preparing:
+                if (rows, frames) not in self._prepared:
+                    self._on_its_thread(self._prepare, rows, frames)
+
+    def _prepare(self, rows: int, frames: int) -> None:
+        call = PreparedCall(
+            self._session,
+            "cuda" if self.provider == CUDA else "cpu",
+            (rows, 1, frames, self.config.bins),
+            (rows, self.config.condition_size),
+            _run_options(len(self._prepared) + 1),
         )
-    if device == "cpu" or not has_cuda:
-        return _load(onnxruntime, bundle, threads, [_CPU])
-    # The provider is listed wherever the wheel was built with it; only a session tells whether
-    # its libraries and a GPU are there.
-    if hasattr(onnxruntime, "preload_dlls"):
-        onnxruntime.preload_dlls()
-    try:
-        session = _load(onnxruntime, bundle, threads, [(_CUDA, _CUDA_OPTIONS), _CPU])
-    except BundleError:
-        session = None
-    if session is not None and session.get_providers()[0] == _CUDA:
-        return session
-    message = (
-        "ONNX Runtime could not start CUDA (its libraries or a GPU are missing); "
-        "'audiosep doctor' tells which"
-    )
-    if device == "cuda":
-        raise DeviceError(message)
-    # Three frames up is who made the estimator.
-    warnings.warn(f"{message}; running on the CPU", stacklevel=4)
-    return session or _load(onnxruntime, bundle, threads, [_CPU])
+        # The CPU has nothing to find out about a shape, and a larger one has left it memory.
+        if self.provider == CUDA or rows * frames > self._warm:
+            call.warm_up()
+            self._warm = rows * frames
+        self._prepared[rows, frames] = call
+
+    def _call(
+        self, magnitude: NDArray[np.float32], condition: NDArray[np.float32]
+    ) -> NDArray[np.float32]:
+        rows, _, frames, _ = magnitude.shape
+        prepared = self._prepared.get((rows, frames))
+        masks = prepared.run(magnitude, condition) if prepared is not None else None
+        if masks is None:
+            feed = {"magnitude": magnitude, "condition": condition}
+            options = self._large if rows * frames > _LARGE_FRAMES else self._small
+            masks = self._session.run(["mask"], feed, options)[0]
+        return masks
+
+    def _on_its_thread(self, task: Callable[..., _Result], *given: Any) -> _Result:
+        return task(*given) if self._thread is None else self._thread.submit(task, *given).result()
 
 
-def _shrinking_options() -> Any:
+def _run_options(graph: int) -> Any:
+    """Options of runs that are captured under a number, which only CUDA minds."""
     import onnxruntime
 
     options = onnxruntime.RunOptions()
-    options.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
+    options.add_run_config_entry("gpu_graph_id", str(graph))
     return options
-
-
-def _load(onnxruntime: Any, bundle: Bundle, threads: int, providers: list[Any]) -> Any:
-    options = onnxruntime.SessionOptions()
-    # Warnings about node placement would land on the terminal of every user.
-    options.log_severity_level = 4 if len(providers) > 1 else 3
-    # A plan for each length would set aside twice what a call needs, and is no quicker.
-    options.enable_mem_pattern = False
-    options.intra_op_num_threads = threads or (os.cpu_count() or 1)
-    path = str(bundle.path(SEPARATOR))
-    try:
-        with warnings.catch_warnings():
-            # ONNX Runtime's own words on a provider that it lacks; ours say what to do.
-            warnings.simplefilter("ignore")
-            return onnxruntime.InferenceSession(path, options, providers=providers)
-    except Exception as error:
-        raise BundleError(
-            f"ONNX Runtime cannot load {path}: {str(error).splitlines()[0]}; export it again"
-        ) from None

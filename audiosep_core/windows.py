@@ -52,6 +52,15 @@ class Windows:
         missing = config.padded_frames(self.frames) - self.frames
         return dataclasses.replace(self, context=self.context + missing)
 
+    def lengths(self, config: SeparatorConfig) -> list[int]:
+        """Frames of the windows that a stream runs until it ends, the longest first.
+
+        At its start there is less context than later on.
+        """
+        pasts = range(0, self.context + self.hop, self.hop)
+        needed = {min(past, self.context) + self.hop + self.look_ahead for past in pasts}
+        return sorted({config.padded_frames(frames) for frames in needed}, reverse=True)
+
     def latency(self, config: SeparatorConfig) -> int:
         """Samples at the model's rate from when a sample comes in to when its stem is known.
 

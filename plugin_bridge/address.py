@@ -94,7 +94,8 @@ class UnixAddress:
             raise AddressError("this system has no Unix-domain sockets; use --tcp PORT")
         if len(os.fsencode(self.path)) > _LONGEST_PATH:
             raise AddressError(
-                f"{self.path} is too long for a socket ({_LONGEST_PATH} bytes); choose a shorter one"
+                f"{self.path} is too long for a socket (at most {_LONGEST_PATH} bytes); choose a "
+                "shorter one"
             )
 
     def token(self) -> str:

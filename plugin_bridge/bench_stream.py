@@ -38,6 +38,9 @@ class _NoNetwork:
             self._masks = np.ones(shape, np.float32)
         return self._masks
 
+    def prepare(self, rows: int, frames: int) -> None:
+        """Nothing to make ready."""
+
 
 @click.command()
 @model_option

@@ -10,11 +10,12 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from audiosep_core.device import Device
 from audiosep_core.fifo import Fifo
+from audiosep_core.masking import Estimator
 from audiosep_core.models import DEFAULT_MODEL
-from audiosep_core.selection import Query, select
+from audiosep_core.selection import Query, Selection, select
 from audiosep_core.separator import Separator, check_sample_rate
-from audiosep_core.session import Device
 from audiosep_core.stream import SeparationStream
 from plugin_bridge.latency import Latency, quantum_samples, stream_latency
 from plugin_bridge.modes import Mode, mode_windows
@@ -48,6 +49,8 @@ class StreamingSeparator:
         remainder_db: Level in the target of what no stem claims.
         device: Where the network runs, "auto", "cpu" or "cuda".
         threads: Threads of the network on the CPU; 0 takes all cores.
+        estimator: Runs the network in place of the model's own session, for instance for many
+            streams at once.
 
     Attributes:
         latency: The parts of the latency, in samples.
@@ -73,6 +76,7 @@ class StreamingSeparator:
         remainder_db: float = -math.inf,
         device: Device = "auto",
         threads: int = 0,
+        estimator: Estimator | None = None,
     ) -> None:
         self.sample_rate = check_sample_rate(sample_rate)
         if not isinstance(channels, int) or channels < 1:
@@ -87,9 +91,10 @@ class StreamingSeparator:
         self.outputs = outputs
         self.windows = mode_windows(mode, separator.bundle)
         self.latency: Latency = stream_latency(self.windows, config, self.sample_rate)
-        self._separator = separator
+        self._encoder = separator.encoder
+        self._estimator = estimator or separator.estimator
         self._quantum = quantum_samples(self.sample_rate)
-        self._selection = select(queries, separator.encoder, strength, remainder_db)
+        self._selection = select(queries, self._encoder, strength, remainder_db)
         self._queries = queries
         self._strength = strength
         self._remainder_db = remainder_db
@@ -99,6 +104,18 @@ class StreamingSeparator:
     def latency_samples(self) -> int:
         """Samples by which the output lies behind the input; constant for a stream."""
         return self.latency.total
+
+    @property
+    def rows(self) -> int:
+        """Signals that come out, each with all channels."""
+        if self.outputs == "stems":
+            return self._selection.rows(summed=False) + 1
+        return 1 if self.outputs == "target" else 2
+
+    @property
+    def queries(self) -> int:
+        """What the network is asked for every window, negative queries included."""
+        return len(self._selection.all_conditions)
 
     @property
     def strength(self) -> float:
@@ -129,6 +146,18 @@ class StreamingSeparator:
             ValueError: With ``outputs="stems"``, the number of stems would change.
         """
         self._select(queries, self._strength, self._remainder_db)
+
+    def select(self, selection: Selection) -> None:
+        """As :meth:`set_queries`, with queries that were embedded beforehand; never blocks.
+
+        Args:
+            selection: What :func:`audiosep_core.selection.select` made for the same model.
+
+        Raises:
+            ValueError: With ``outputs="stems"``, the number of stems would change.
+        """
+        self._stream.select(selection)
+        self._selection = selection
 
     def process(self, block: NDArray[np.float32]) -> NDArray[np.float32]:
         """Take a block, return as many frames, ``latency_samples`` behind.
@@ -170,10 +199,13 @@ class StreamingSeparator:
         return tail
 
     def reset(self) -> None:
-        """Forget all sound; queries and levels stay."""
-        rows = self._selection.rows(summed=False) + 1 if self.outputs == "stems" else 2
+        """Forget all sound; queries and levels stay.
+
+        The network is made ready for every window of as many queries as there are now. With
+        other numbers of queries it runs as well; on a GPU its first calls take longer.
+        """
         self._stream = SeparationStream(
-            self._separator.estimator,
+            self._estimator,
             self._selection,
             self.sample_rate,
             self.channels,
@@ -181,9 +213,19 @@ class StreamingSeparator:
             summed=self.outputs != "stems",
         )
         self._in = Fifo((self.channels,))
-        self._out = Fifo((self.channels,) if self.outputs == "target" else (rows, self.channels))
+        self._out = Fifo(
+            (self.channels,) if self.outputs == "target" else (self.rows, self.channels)
+        )
         self._out.push_zeros(self.latency_samples)
         self.replaced_blocks = 0
+        self._prepare()
+
+    def _prepare(self) -> None:
+        estimator = self._estimator
+        # Twice as many queries while one selection gives way to the next.
+        for rows in (2, 1):
+            for frames in self.windows.lengths(estimator.config):
+                estimator.prepare(rows * self.queries, frames)
 
     def _select(
         self,
@@ -191,9 +233,7 @@ class StreamingSeparator:
         strength: float,
         remainder_db: float,
     ) -> None:
-        selection = select(queries, self._separator.encoder, strength, remainder_db)
-        self._stream.select(selection)
-        self._selection = selection
+        self.select(select(queries, self._encoder, strength, remainder_db))
         self._queries, self._strength, self._remainder_db = queries, strength, remainder_db
 
     def _advance(self, count: int) -> None:

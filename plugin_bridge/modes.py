@@ -63,7 +63,7 @@ Mode = ModeName | Windows | WindowSeconds
 _MIX = WindowSeconds(hop=0.5, context=1.0, look_ahead=0.5)
 
 
-def mode_windows(mode: Mode, bundle: Bundle) -> Windows:
+def mode_windows(mode: Mode, bundle: Bundle, slack: float = 0.0) -> Windows:
     """The windows of a mode for a model.
 
     * ``render``: the quality of a file separated as a whole.
@@ -72,10 +72,16 @@ def mode_windows(mode: Mode, bundle: Bundle) -> Windows:
     * :class:`WindowSeconds` or :class:`audiosep_core.windows.Windows`: as they say, with as
       much more context as the network needs to divide the window.
 
+    Args:
+        mode: See above.
+        bundle: The model.
+        slack: Seconds that come on top of the latency, within the limit of a mode.
+
     Raises:
         ModeError: There is no such mode, or the model cannot keep to it.
     """
     config = bundle.config
+    slack_samples = math.ceil(slack * _LIMIT_RATE)
     if isinstance(mode, Windows):
         return mode.filled(config)
     if isinstance(mode, WindowSeconds):
@@ -84,23 +90,24 @@ def mode_windows(mode: Mode, bundle: Bundle) -> Windows:
         return offline_windows(bundle)
     if mode == "mix":
         windows = _MIX.windows(config)
-        if stream_latency(windows, config, _LIMIT_RATE).total > _MIX_LIMIT:
-            raise _too_slow(mode, config, _MIX_LIMIT)
+        limit = _MIX_LIMIT - slack_samples
+        if stream_latency(windows, config, _LIMIT_RATE).total > limit:
+            raise _too_slow(mode, config, limit)
         return windows
     if mode == "track":
-        return _track_windows(config)
+        return _track_windows(config, _TRACK_LIMIT - slack_samples)
     raise ModeError(
         f"mode must be 'render', 'mix', 'track', WindowSeconds or Windows, not {mode!r}"
     )
 
 
-def _track_windows(config: SeparatorConfig) -> Windows:
+def _track_windows(config: SeparatorConfig, limit: int) -> Windows:
     """Half of what the limit leaves is hop, half look-ahead."""
     shortest = stream_latency(Windows(1, 0, 1), config, _LIMIT_RATE).total
-    spare = (_TRACK_LIMIT - shortest) * config.sample_rate // (_LIMIT_RATE * config.hop)
+    spare = (limit - shortest) * config.sample_rate // (_LIMIT_RATE * config.hop)
     frames = 2 + spare
     if frames < 2:
-        raise _too_slow("track", config, _TRACK_LIMIT)
+        raise _too_slow("track", config, limit)
     hop = frames // 2
     context = math.ceil(_TRACK_CONTEXT_SECONDS * config.sample_rate / config.hop)
     return Windows(hop, context, frames - hop).filled(config)

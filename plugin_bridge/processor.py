@@ -14,11 +14,11 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from audiosep_core.device import Device
 from audiosep_core.errors import LayoutError
 from audiosep_core.models import DEFAULT_MODEL
 from audiosep_core.selection import Query, select
 from audiosep_core.separator import Separator
-from audiosep_core.session import Device
 from plugin_bridge.engine import StreamingSeparator
 from plugin_bridge.latency import stream_latency
 from plugin_bridge.layout import Layout, check_call, detect_layout

@@ -126,9 +126,15 @@ class ClientProtocol:
         if kind in (Type.WELCOME, Type.OPENED, Type.CHANGED, Type.LATENCY, Type.ERROR):
             message = messages.decode(kind, frame.payload)
             if isinstance(message, Welcome):
+                if message.version not in VERSIONS:
+                    raise ProtocolError(
+                        "version", f"the server wants to speak version {message.version}"
+                    )
                 self._version = message.version
                 self._decoder.version = message.version
             elif isinstance(message, Opened):
+                if stream not in self._asked or not message.rows:
+                    raise ProtocolError("stream", f"stream {stream} was not asked for")
                 self._shapes[stream] = (message.rows, self._asked[stream])
             return Answer(Type(kind), stream, sequence, message)
         if kind in (Type.DONE, Type.PONG, Type.REPORT):

@@ -13,10 +13,16 @@ class Transparent:
     def __init__(self, config):
         self.config = config
         self.calls = 0
+        self.prepared = set()
+        self.asked = set()
+
+    def prepare(self, rows, frames):
+        self.prepared.add((rows, frames))
 
     def masks(self, magnitude, conditions):
         assert len(magnitude) % self.config.frame_multiple == 0
         self.calls += 1
+        self.asked.add((len(conditions), len(magnitude)))
         masks = np.zeros((len(conditions), 3, *magnitude.shape), np.float32)
         masks[:, :2] = 1
         return masks

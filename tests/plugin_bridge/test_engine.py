@@ -202,6 +202,27 @@ def test_changes_do_not_click_and_come_within_a_hop(separator, feed, change, mod
     assert np.abs(out[reached:] - before[reached:]).max() > 1e-3
 
 
+@pytest.mark.parametrize(
+    "mode", ["mix", "track", SHORT, Windows(1, 40, 1), Windows(32, 0, 0), Windows(70, 10, 20)]
+)
+def test_the_network_is_ready_for_every_window_of_a_stream(transparent, feed, music, mode):
+    queries = ["drums", Query("wind", negative=True)]
+    stream = StreamingSeparator(queries, 32000, 1, mode, transparent)
+    network = transparent.estimator
+    audio = music(1, 96_000)
+    feed(stream, audio)
+    stream.strength = 2
+    feed(stream, audio)
+    assert {rows for rows, _ in network.asked} == {2, 4}
+    assert network.asked <= network.prepared
+    # Another number of queries is ready from the next start on.
+    stream.set_queries("drums")
+    feed(stream, audio)
+    assert not network.asked <= network.prepared
+    stream.reset()
+    assert (1, max(frames for _, frames in network.asked)) in network.prepared
+
+
 def test_broken_blocks_become_silence(separator, feed, music):
     audio = music(2, 48_000)
     clean = audio.copy()

@@ -1,0 +1,219 @@
+"""One thread that runs the network for many streams: earliest deadline first, in batches."""
+
+from __future__ import annotations
+
+import collections
+import math
+import threading
+import time
+
+import numpy as np
+from numpy.typing import NDArray
+
+from audiosep_core.config import SeparatorConfig
+from audiosep_core.session import MaskEstimator
+from plugin_bridge.server.figures import Histogram
+
+#: Weight of the newest call in the running estimate of what a frame of a window costs.
+_NEWEST = 0.2
+
+
+class Ticket:
+    """A window on its way through the network.
+
+    Args:
+        magnitude: (frames, bins).
+        conditions: (queries, condition_size).
+        deadline: When its masks are of use at the latest, on the clock of time.monotonic.
+    """
+
+    def __init__(
+        self,
+        magnitude: NDArray[np.float32],
+        conditions: NDArray[np.float32],
+        deadline: float,
+    ) -> None:
+        self.magnitude = magnitude
+        self.conditions = conditions
+        self.deadline = deadline
+        self.masks: NDArray[np.float32] | None = None
+        self.error: Exception | None = None
+        self._done = threading.Event()
+
+    @property
+    def rows(self) -> int:
+        """Queries."""
+        return len(self.conditions)
+
+    @property
+    def frames(self) -> int:
+        """Frames of the window."""
+        return self.magnitude.shape[0]
+
+    def wait(self) -> NDArray[np.float32] | None:
+        """The masks, or None once the deadline has passed.
+
+        Raises:
+            Exception: What the network raised.
+        """
+        left = None if math.isinf(self.deadline) else max(0.0, self.deadline - time.monotonic())
+        if not self._done.wait(left):
+            return None
+        if self.error is not None:
+            raise self.error
+        return self.masks
+
+    def finish(self, masks: NDArray[np.float32] | None, error: Exception | None = None) -> None:
+        """Wake who waits."""
+        self.masks, self.error = masks, error
+        self._done.set()
+
+
+class Batcher:
+    """Runs windows that come from many threads.
+
+    A call takes the window with the earliest deadline, and with it those of the same length
+    that are waiting, as long as that makes nobody late. Windows whose deadline has passed are
+    dropped: nobody waits for them any longer.
+
+    Args:
+        estimator: The network.
+        most_rows: Windows × queries in one call.
+        name: Of the thread.
+    """
+
+    def __init__(self, estimator: MaskEstimator, most_rows: int, name: str) -> None:
+        self._estimator = estimator
+        self._most_rows = most_rows
+        self._waiting: collections.deque[Ticket] = collections.deque()
+        self._changed = threading.Condition()
+        self._closing = False
+        self._frame_seconds = 0.0
+        #: Seconds spent in the network, calls, windows in them, and windows dropped.
+        self.busy_seconds = 0.0
+        self.calls = 0
+        self.windows = 0
+        self.dropped = 0
+        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+        self._thread.start()
+
+    def submit(self, ticket: Ticket) -> None:
+        """Have a window computed."""
+        with self._changed:
+            if self._closing:
+                ticket.finish(None)
+                return
+            self._waiting.append(ticket)
+            self._changed.notify()
+
+    def close(self) -> None:
+        """Drop what is waiting and end the thread."""
+        with self._changed:
+            self._closing = True
+            self._changed.notify()
+        self._thread.join()
+
+    def _run(self) -> None:
+        while True:
+            with self._changed:
+                while not self._waiting and not self._closing:
+                    self._changed.wait()
+                if self._closing:
+                    for ticket in self._waiting:
+                        ticket.finish(None)
+                    return
+                batch = self._choose(time.monotonic())
+            if batch:
+                self._call(batch)
+
+    def _choose(self, now: float) -> list[Ticket]:
+        """Take the windows of the next call out of those that wait."""
+        alive = [ticket for ticket in self._waiting if ticket.deadline > now]
+        self.dropped += len(self._waiting) - len(alive)
+        # Sorting keeps the order of arrival among equals.
+        alive.sort(key=lambda ticket: ticket.deadline)
+        batch: list[Ticket] = []
+        rest: list[Ticket] = []
+        rows = 0
+        for ticket in alive:
+            cost = (rows + ticket.rows) * ticket.frames * self._frame_seconds
+            fits = not batch or (
+                ticket.frames == batch[0].frames
+                and rows + ticket.rows <= self._most_rows
+                and now + cost <= batch[0].deadline
+            )
+            if fits:
+                batch.append(ticket)
+                rows += ticket.rows
+            else:
+                rest.append(ticket)
+        self._waiting = collections.deque(rest)
+        return batch
+
+    def _call(self, batch: list[Ticket]) -> None:
+        magnitudes = np.concatenate(
+            [
+                np.broadcast_to(ticket.magnitude, (ticket.rows, *ticket.magnitude.shape))
+                for ticket in batch
+            ]
+        )
+        conditions = np.concatenate([ticket.conditions for ticket in batch])
+        started = time.monotonic()
+        try:
+            masks = self._estimator.run(magnitudes, conditions)
+        except Exception as error:
+            # Whoever waits is told; the thread goes on for the others.
+            for ticket in batch:
+                ticket.finish(None, error)
+            return
+        elapsed = time.monotonic() - started
+        per_frame = elapsed / (len(conditions) * batch[0].frames)
+        self._frame_seconds += (per_frame - self._frame_seconds) * (_NEWEST if self.calls else 1)
+        self.busy_seconds += elapsed
+        self.calls += 1
+        self.windows += len(batch)
+        start = 0
+        for ticket in batch:
+            ticket.finish(masks[start : start + ticket.rows])
+            start += ticket.rows
+
+
+class BatchedEstimator:
+    """What one stream sees of the batcher: an estimator that can be late.
+
+    Attributes:
+        deadline: When the next masks are of use at the latest (time.monotonic); infinite for
+            as long as it takes.
+        late: Windows whose masks came too late.
+        waits: Seconds that windows waited for their masks.
+
+    Args:
+        config: Of the model.
+        urgent: Runs windows that have a deadline.
+        patient: Runs those that have none, so that they hold up no others.
+    """
+
+    def __init__(self, config: SeparatorConfig, urgent: Batcher, patient: Batcher) -> None:
+        self.config = config
+        self.deadline = math.inf
+        self.late = 0
+        self.waits = Histogram()
+        self._urgent = urgent
+        self._patient = patient
+
+    def masks(
+        self, magnitude: NDArray[np.float32], conditions: NDArray[np.float32]
+    ) -> NDArray[np.float32] | None:
+        """As :meth:`audiosep_core.session.MaskEstimator.masks`; None when late."""
+        batcher = self._patient if math.isinf(self.deadline) else self._urgent
+        # The window is a view of a buffer that moves on while a late call is under way.
+        ticket = Ticket(magnitude.copy(), conditions, self.deadline)
+        started = time.monotonic()
+        batcher.submit(ticket)
+        masks = ticket.wait()
+        self.waits.add(time.monotonic() - started)
+        self.late += masks is None
+        return masks
+
+    def prepare(self, rows: int, frames: int) -> None:
+        """Nothing: what rows meet in a call is not known beforehand; the server warms up."""

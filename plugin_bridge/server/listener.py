@@ -1,0 +1,157 @@
+"""The socket that a server listens on: nobody else's, and gone when the server is."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import secrets
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+from plugin_bridge.address import (
+    Address,
+    AddressError,
+    TcpAddress,
+    UnixAddress,
+    make_runtime_folder,
+    runtime_folder,
+)
+
+_BACKLOG = 128
+_TOKEN_BYTES = 32
+_PROBE_SECONDS = 2.0
+
+
+@contextlib.contextmanager
+def listening(address: Address) -> Iterator[tuple[socket.socket, Address, str]]:
+    """Listen, and clean up in the end.
+
+    Args:
+        address: Where; port 0 takes any that is free.
+
+    Yields:
+        The listening socket, the address with its port, and the token that clients must show,
+        empty for a Unix-domain socket.
+
+    Raises:
+        AddressError: Another server listens there, or the address cannot be had.
+    """
+    if isinstance(address, UnixAddress):
+        with _unix(address) as listener:
+            yield listener, address, ""
+    else:
+        with _tcp(address) as (listener, bound, token):
+            yield listener, bound, token
+
+
+@contextlib.contextmanager
+def _unix(address: UnixAddress) -> Iterator[socket.socket]:
+    address.check()
+    path = address.path
+    if path.parent == runtime_folder():
+        make_runtime_folder(path.parent)
+    with _only_server(path):
+        _remove_stale(address)
+        listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            # The socket is made with its mode, so that there is no moment with another.
+            before = os.umask(0o177)
+            try:
+                listener.bind(str(path))
+            finally:
+                os.umask(before)
+            listener.listen(_BACKLOG)
+        except OSError as error:
+            listener.close()
+            raise _unusable(path, error) from None
+        made = path.stat().st_ino
+        try:
+            yield listener
+        finally:
+            listener.close()
+            with contextlib.suppress(OSError):
+                # Only the one that was made here.
+                if path.stat().st_ino == made:
+                    path.unlink()
+
+
+@contextlib.contextmanager
+def _only_server(path: Path) -> Iterator[None]:
+    """Hold the lock beside the socket, which goes with the process, however it ends."""
+    import fcntl
+
+    lock = path.with_name(path.name + ".lock")
+    try:
+        descriptor = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise _unusable(path, error) from None
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise _taken(path) from None
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _remove_stale(address: UnixAddress) -> None:
+    """Remove the socket of a server that is gone."""
+    path = address.path
+    if not path.exists() and not path.is_symlink():
+        return
+    if not path.is_socket():
+        raise AddressError(f"{path} is there and no socket; choose another place with --socket")
+    try:
+        address.connect(_PROBE_SECONDS).close()
+    except OSError as error:
+        if error.errno not in (errno.ECONNREFUSED, errno.ENOENT):
+            raise _taken(path) from None
+    else:
+        raise _taken(path)
+    path.unlink(missing_ok=True)
+
+
+def _unusable(path: Path, error: OSError) -> AddressError:
+    return AddressError(
+        f"cannot listen on {path} ({error.strerror}); choose another place with --socket"
+    )
+
+
+def _taken(path: Path) -> AddressError:
+    return AddressError(
+        f"another server listens on {path}; 'audiosep serve --status' asks it how it does"
+    )
+
+
+@contextlib.contextmanager
+def _tcp(address: TcpAddress) -> Iterator[tuple[socket.socket, TcpAddress, str]]:
+    try:
+        family, _, _, _, place = socket.getaddrinfo(
+            address.host, address.port, type=socket.SOCK_STREAM
+        )[0]
+        listener = socket.create_server(place[:2], family=family, backlog=_BACKLOG)
+    except (OSError, OverflowError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise AddressError(
+            f"cannot listen on {address} ({reason}); choose another port with --tcp"
+        ) from None
+    bound = TcpAddress(listener.getsockname()[1], address.host)
+    token = secrets.token_hex(_TOKEN_BYTES)
+    path = bound.token_path
+    make_runtime_folder(path.parent)
+    try:
+        partial = path.with_suffix(".part")
+        partial.unlink(missing_ok=True)
+        descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(descriptor, "w") as file:
+            file.write(token + "\n")
+        partial.replace(path)
+        yield listener, bound, token
+    finally:
+        listener.close()
+        with contextlib.suppress(OSError):
+            if path.read_text("ascii").strip() == token:
+                path.unlink()

@@ -1,0 +1,238 @@
+"""The server: listens, lets clients in, counts, and goes in good order."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.metadata
+import json
+import logging
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from audiosep_core.device import Device
+from audiosep_core.models import DEFAULT_MODEL
+from audiosep_core.separator import Separator
+from plugin_bridge.address import Address, TcpAddress
+from plugin_bridge.protocol.limits import Limits
+from plugin_bridge.protocol.messages import Welcome
+from plugin_bridge.protocol.server_side import ServerProtocol
+from plugin_bridge.protocol.wire import ProtocolError
+from plugin_bridge.server.connection import Connection
+from plugin_bridge.server.engines import Models, ServedModel
+from plugin_bridge.server.listener import listening
+from plugin_bridge.server.prometheus import exposition
+from plugin_bridge.server.stream import ServedStream
+
+log = logging.getLogger("audiosep.bridge")
+
+_DRAIN_SECONDS = 5.0
+#: Before the next try, after a client could not be let in (no descriptors left, say).
+_RETRY_SECONDS = 0.1
+
+
+class BridgeServer:
+    """Serves streams of one model, and of others by name, to clients of one address.
+
+    Args:
+        address: Where to listen.
+        model: Name of an installed model or path of a bundle.
+        device: "auto", "cpu" or "cuda".
+        threads: Threads of the network on the CPU; 0 takes all cores.
+        limits: Caps.
+        batches: Run windows of several streams in one call of the network.
+
+    Raises:
+        BundleError, DeviceError: As :class:`audiosep_core.Separator`.
+    """
+
+    def __init__(
+        self,
+        address: Address,
+        model: str | Path = DEFAULT_MODEL,
+        device: Device = "auto",
+        threads: int = 0,
+        limits: Limits | None = None,
+        batches: bool = True,
+    ) -> None:
+        self.address = address
+        self._limits = limits or Limits()
+
+        def load(name: str | Path) -> ServedModel:
+            separator = Separator(name, device, threads)
+            most_rows = {} if batches else {"most_rows": 1}
+            return ServedModel(separator, separator.bundle.config.name, **most_rows)
+
+        own = load(model)
+        own.warm_up()
+        self._models = Models(own, load)
+        version = importlib.metadata.version("audiosep")
+        self._welcome = Welcome(0, f"audiosep/{version}", own.name, self._limits.as_dict())
+        self._connections: dict[int, Connection] = {}
+        self._lock = threading.Lock()
+        self._count = 0
+        self._refused = 0
+        self._started = time.monotonic()
+        self._stopping = threading.Event()
+
+    def serve(self, ready: Callable[[Address], object] = lambda address: None) -> None:
+        """Serve until :meth:`stop`; what has come in by then is still answered.
+
+        Args:
+            ready: Called with the address once clients can connect.
+
+        Raises:
+            AddressError: Another server listens there, or the address cannot be had.
+        """
+        with contextlib.ExitStack() as stack:
+            listener, self.address, token = stack.enter_context(listening(self.address))
+            preparing = stack.enter_context(ThreadPoolExecutor(1, "queries"))
+            stack.callback(self._shut_down)
+            accepting = threading.Thread(
+                target=self._accept, args=(listener, token, preparing), name="accept", daemon=True
+            )
+            accepting.start()
+            log.info("ready", extra={"address": str(self.address), "model": self._models.own.name})
+            ready(self.address)
+            self._stopping.wait()
+            # Closing alone does not wake a thread that accepts.
+            with contextlib.suppress(OSError):
+                listener.shutdown(socket.SHUT_RDWR)
+            listener.close()
+            accepting.join()
+        for model in self._models.all():
+            model.close()
+        log.info("stopped")
+
+    def stop(self) -> None:
+        """End :meth:`serve`; may be called by a signal handler."""
+        self._stopping.set()
+
+    def statistics(self) -> dict[str, Any]:
+        """Figures of the server and of its streams; nothing of their sound or queries."""
+        with self._lock:
+            connections = list(self._connections.values())
+        models = [model.statistics() for model in self._models.all()]
+        seconds = time.monotonic() - self._started
+        busy = sum(model["busy_seconds"] for model in models)
+        streams = [
+            {"client": connection.number, **stream.statistics()}
+            for connection in connections
+            for stream in connection.streams()
+        ]
+        return {
+            "server": self._welcome.server,
+            "uptime_seconds": round(seconds, 3),
+            "clients": len(connections),
+            "clients_ever": self._count,
+            "clients_refused": self._refused,
+            "load": round(busy / seconds, 4),
+            "models": models,
+            "streams": streams,
+        }
+
+    def _accept(self, listener: socket.socket, token: str, preparing: ThreadPoolExecutor) -> None:
+        while not self._stopping.is_set():
+            try:
+                link, _ = listener.accept()
+            except OSError as error:
+                if not self._stopping.is_set():
+                    log.error("not accepted", extra={"reason": error.strerror})
+                    self._stopping.wait(_RETRY_SECONDS)
+                continue
+            try:
+                self._let_in(link, token, preparing)
+            except (OSError, RuntimeError) as error:
+                # No descriptor or no thread is left for this one.
+                log.error("not accepted", extra={"reason": str(error)})
+                link.close()
+
+    def _let_in(self, link: socket.socket, token: str, preparing: ThreadPoolExecutor) -> None:
+        if isinstance(self.address, TcpAddress):
+            link.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        protocol = ServerProtocol(self._limits, self._welcome, token)
+        with self._lock:
+            self._count += 1
+            number = self._count
+            full = len(self._connections) >= self._limits.clients
+            self._refused += full
+        if full:
+            most = self._limits.clients
+            link.settimeout(_RETRY_SECONDS)
+            with contextlib.suppress(OSError):
+                busy = ProtocolError("busy", f"this server has {most} clients; close one")
+                link.sendall(protocol.fatal(busy))
+            link.close()
+            return
+        connection = Connection(
+            number,
+            link,
+            protocol,
+            self._limits,
+            self._models,
+            preparing,
+            self._report,
+            self._forget,
+        )
+        with self._lock:
+            self._connections[number] = connection
+        connection.start()
+
+    def _forget(self, connection: Connection) -> None:
+        with self._lock:
+            self._connections.pop(connection.number, None)
+
+    def _report(self, kind: str, stream: ServedStream | None) -> bytes:
+        if stream is not None:
+            return json.dumps(stream.statistics()).encode()
+        figures = self.statistics()
+        return exposition(figures) if kind == "prometheus" else json.dumps(figures).encode()
+
+    def _shut_down(self) -> None:
+        with self._lock:
+            connections = list(self._connections.values())
+        goodbyes = [
+            threading.Thread(target=connection.shut_down, args=(_DRAIN_SECONDS,), daemon=True)
+            for connection in connections
+        ]
+        for thread in goodbyes:
+            thread.start()
+        for thread in goodbyes:
+            thread.join()
+
+
+@contextlib.contextmanager
+def running(server: BridgeServer) -> Iterator[Address]:
+    """A server on threads of this process, for scripts and benches: its address.
+
+    Raises:
+        AddressError: As :meth:`BridgeServer.serve`.
+    """
+    ready: list[Any] = []
+    event = threading.Event()
+
+    def announce(address: Address) -> None:
+        ready.append(address)
+        event.set()
+
+    def serve() -> None:
+        try:
+            server.serve(announce)
+        except Exception as error:
+            ready.append(error)
+            event.set()
+
+    thread = threading.Thread(target=serve, name="server")
+    thread.start()
+    event.wait()
+    try:
+        if isinstance(ready[0], Exception):
+            raise ready[0]
+        yield ready[0]
+    finally:
+        server.stop()
+        thread.join()
