@@ -694,6 +694,8 @@ static enum outcome begin_stream(audiosep_client *c, const char *text, const cha
     STORE(c->blocks.tail, LOAD(c->blocks.head));
     STORE(c->connections, c->connections + 1);
     STORE(c->progress, c->progress + 1);
+    /* Last: a block given from here on is sent on the stream that was counted. */
+    STORE(c->online, 1 + (uint32_t)l->mode);
     STORE(c->attempts, c->attempts + 1);
     return FINE;
 }
@@ -841,10 +843,7 @@ static void serve_connection(audiosep_client *c) {
     connection *l = &c->link;
     if (connect_now(c)) return;
     while (!LOAD(c->stop)) {
-        if (l->stage == STREAMING) {
-            STORE(c->online, 1 + (uint32_t)l->mode);
-            take_blocks(c);
-        }
+        if (l->stage == STREAMING) take_blocks(c);
         if (l->out_begin < l->out_end) {
             long count = net_send(l->fd, l->out + l->out_begin, l->out_end - l->out_begin);
             if (count < 0) {
