@@ -1,0 +1,237 @@
+"""The C client when its server dies, is silent, or talks nonsense: the host never waits."""
+
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from plugin_bridge.address import UnixAddress
+from plugin_bridge.protocol.limits import Limits
+from plugin_bridge.protocol.messages import Opened, Welcome
+from plugin_bridge.protocol.server_side import Reply, Request, ServerProtocol
+from plugin_bridge.protocol.wire import Type
+from plugin_bridge.server.server import running
+
+RATE, BLOCK = 48_000, 512
+QUERIES = ["Drum kit", "Speech"]
+pytestmark = pytest.mark.timeout(120)
+
+
+def until(condition):
+    limit = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < limit, "it never came to be"
+        time.sleep(0.001)
+
+
+def late(audio, frames):
+    return np.pad(audio, ((0, 0), (frames, 0)))[:, : audio.shape[1]]
+
+
+@contextlib.contextmanager
+def server_process(path):
+    """A server in a process of its own: what Popen gives."""
+    command = "from audiosep_core.commands import main; main()"
+    arguments = [sys.executable, "-c", command, "serve", "--socket", str(path), "--threads", "1"]
+    with subprocess.Popen(arguments, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert "ready" in process.stdout.readline()
+            yield process
+        finally:
+            process.kill()
+
+
+@contextlib.contextmanager
+def listening(path, talk):
+    """A server of the test's own: `talk(link)` on a thread for each connection."""
+    links = []
+
+    def serve():
+        with contextlib.suppress(OSError):
+            while True:
+                link, _ = listener.accept()
+                links.append(link)
+                threading.Thread(target=guarded, args=(link,), daemon=True).start()
+
+    def guarded(link):
+        with contextlib.suppress(OSError):
+            talk(link)
+
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(path))
+        listener.listen()
+        thread = threading.Thread(target=serve, daemon=True)
+        thread.start()
+        yield links
+        listener.shutdown(socket.SHUT_RDWR)
+    thread.join()
+    for link in links:
+        link.close()
+
+
+def test_a_killed_server_is_not_heard(c_client, music, feed, tmp_path):
+    audio = music(2, 500 * BLOCK)
+    with c_client(tmp_path / "s", QUERIES, RATE, 2, latency=0) as client:
+        with server_process(tmp_path / "s") as process:
+            until(lambda: client.stats.connected)
+            delay = client.latency
+            first = feed(client, audio[:, : 20 * BLOCK])
+            process.send_signal(signal.SIGKILL)
+            until(lambda: not client.stats.connected)
+            second = feed(client, audio[:, 20 * BLOCK : 300 * BLOCK])
+        with server_process(tmp_path / "s"):
+            until(lambda: client.stats.connected)
+            client.set_contract("render")
+            third = feed(client, audio[:, 300 * BLOCK :])
+        stats = client.stats
+        assert (client.latency, stats.connections) == (delay, 2)
+    heard, dry = np.hstack([first, second, third]), late(audio, delay)
+    np.testing.assert_array_equal(heard[:, : 300 * BLOCK + delay], dry[:, : 300 * BLOCK + delay])
+    assert not np.array_equal(heard[:, 300 * BLOCK + delay :], dry[:, 300 * BLOCK + delay :])
+
+
+def test_a_host_may_start_before_the_server(c_client, bridge_server, music, feed, tmp_path):
+    audio = music(1, 40 * BLOCK)
+    with c_client(tmp_path / "s", QUERIES, RATE, 1) as client:
+        assert "audiosep serve" in client.error
+        assert client.latency == 0
+        np.testing.assert_array_equal(feed(client, audio), audio)
+        with running(bridge_server(UnixAddress(tmp_path / "s"))):
+            until(lambda: client.stats.connected)
+            latency = client.latency
+            assert latency > 50_000
+            assert client.error == ""
+    with c_client(tmp_path / "s", QUERIES, RATE, 1, latency=latency) as client:
+        assert client.latency == latency
+        np.testing.assert_array_equal(feed(client, audio), late(audio, latency))
+
+
+def silent(link):
+    while link.recv(4096):
+        pass
+
+
+def deaf(link):
+    threading.Event().wait(60)
+
+
+def nonsense(link):
+    link.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+
+
+def hangs_up(link):
+    link.recv(4096)
+    link.shutdown(socket.SHUT_RDWR)
+
+
+def opens_then(afterwards):
+    """Greets and opens a stream, then does something else."""
+
+    def talk(link):
+        server = ServerProtocol(Limits(), Welcome(0, "test", "mini", {}))
+        while True:
+            for event in server.receive(link.recv(4096)):
+                if isinstance(event, Reply):
+                    link.sendall(event.data)
+                elif isinstance(event, Request) and event.type == Type.OPEN:
+                    opened = Opened(latency=2000, slack=960, hop=100, rows=2, model="mini")
+                    link.sendall(server.send(event.stream, event.sequence, opened))
+                    server.opened(event.stream, 2, event.message.max_block)
+                    return afterwards(link)
+
+    return talk
+
+
+def too_much(link):
+    link.sendall(b"ASEP\1\5\0\0" + (1).to_bytes(4, "little") + b"\xff" * 12 + bytes(1 << 16))
+
+
+@pytest.mark.parametrize(
+    "talk",
+    [silent, deaf, nonsense, hangs_up, opens_then(deaf), opens_then(hangs_up), opens_then(too_much)],
+    ids=["silent", "deaf", "nonsense", "hangs up", "opens", "opens, hangs up", "opens, too much"],
+)
+def test_a_useless_server_is_not_heard(c_client, music, feed, tmp_path, talk):
+    """Every sample is that of the mixture; opening, 10 s of audio and closing end."""
+    audio = music(2, 10 * RATE)
+    with (
+        listening(tmp_path / "s", talk),
+        c_client(tmp_path / "s", QUERIES, RATE, 2, open_timeout_ms=100, latency=2960) as client,
+    ):
+        np.testing.assert_array_equal(feed(client, audio, (1024,)), late(audio, 2960))
+        assert client.stats.dry == 10 * RATE - 2960
+
+
+def test_a_bounce_without_a_server_ends(c_client, music, feed, tmp_path):
+    """It gives up once, not for every block, and says how much failed."""
+    audio = music(1, 3 * RATE)
+    fields = {"contract": "render", "render_timeout_ms": 50}
+    with c_client(tmp_path / "s", QUERIES, RATE, 1, **fields) as client:
+        np.testing.assert_array_equal(feed(client, audio, (64,)), audio)
+        assert client.stats.failed == 3 * RATE
+
+
+def test_a_refused_query_is_told_and_the_old_one_stays(
+    c_client, bridge_server, music, feed, tmp_path
+):
+    with (
+        running(bridge_server(UnixAddress(tmp_path / "s"))),
+        c_client(tmp_path / "s", QUERIES, RATE, 1, contract="render") as client,
+    ):
+        for text in ("", "x" * 10_000):
+            assert client.set_slot(5, [text]) == 0
+            client.select(5)
+            feed(client, music(1, 2 * RATE))
+            assert client.error.startswith("bad-query: ")
+            assert client.stats.connected
+        assert client.stats.dry == 0
+
+
+@pytest.mark.parametrize("text", [b"", b"x" * 10_000, b"\xff\xfe"])
+def test_a_client_of_a_refused_query_runs_dry(c_client, bridge_server, tmp_path, text):
+    with (
+        running(bridge_server(UnixAddress(tmp_path / "s"))),
+        c_client(tmp_path / "s", [text, b"Speech"], RATE, 1) as client,
+    ):
+        assert client.error
+        assert not client.stats.connected
+        client.select(1)
+        until(lambda: client.stats.connected)
+
+
+def test_impossible_configurations_are_refused(c_client, tmp_path):
+    for rate, channels, fields in (
+        (RATE, 0, {}),
+        (RATE, 33, {}),
+        (0, 2, {}),
+        (RATE, 2, {"strength": 0.0}),
+        (RATE, 2, {"slot": 1000}),
+        (RATE, 2, {"latency": 10 * RATE}),
+    ):
+        with pytest.raises(ValueError, match="refuses"):
+            c_client(tmp_path / "s", QUERIES, rate, channels, **fields)
+    for where in ("tcp:0", "tcp:70000", "tcp:x", "/" + 200 * "x"):
+        with pytest.raises(ValueError, match="refuses"):
+            c_client(where, QUERIES, RATE, 2)
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="no /proc to count in")
+def test_nothing_is_left_behind(c_client, music, feed, tmp_path):
+    def count():
+        return len(os.listdir("/proc/self/fd")), len(os.listdir("/proc/self/task"))
+
+    audio = music(2, 4 * BLOCK)
+    with server_process(tmp_path / "s"):
+        before = count()
+        for _ in range(40):
+            with c_client(tmp_path / "s", QUERIES, RATE, 2) as client:
+                feed(client, audio)
+        assert count() == before
