@@ -786,7 +786,8 @@ static enum outcome handle_all(audiosep_client *c) {
 
 static enum outcome receive(audiosep_client *c) {
     connection *l = &c->link;
-    for (;;) {
+    /* A server that never stops talking must not hold the thread. */
+    for (int turn = 0; turn < 64; turn++) {
         if (handle_all(c) == BROKEN) return BROKEN;
         if (l->stalled || l->in_filled == l->in_size) return FINE;
         long count = net_receive(l->fd, l->in + l->in_filled, l->in_size - l->in_filled);
@@ -795,6 +796,7 @@ static enum outcome receive(audiosep_client *c) {
         l->in_filled += (size_t)count;
         l->received_at = now();
     }
+    return FINE;
 }
 
 /* ---- The client's own thread -------------------------------------------------------------- */

@@ -154,10 +154,18 @@ def too_much(link):
     link.sendall(b"ASEP\1\5\0\0" + (1).to_bytes(4, "little") + b"\xff" * 12 + bytes(1 << 16))
 
 
+def floods(link):
+    pong = b"ASEP\1\x11" + bytes(18)
+    while True:
+        link.sendall(1000 * pong)
+
+
 @pytest.mark.parametrize(
     "talk",
-    [silent, deaf, nonsense, hangs_up, opens_then(deaf), opens_then(hangs_up), opens_then(too_much)],
-    ids=["silent", "deaf", "nonsense", "hangs up", "opens", "opens, hangs up", "opens, too much"],
+    [silent, deaf, nonsense, hangs_up, floods]
+    + [opens_then(afterwards) for afterwards in (deaf, hangs_up, too_much, floods)],
+    ids=["silent", "deaf", "nonsense", "hangs up", "floods"]
+    + [f"opens, then {what}" for what in ("deaf", "hangs up", "too much", "floods")],
 )
 def test_a_useless_server_is_not_heard(c_client, music, feed, tmp_path, talk):
     """Every sample is that of the mixture; opening, 10 s of audio and closing end."""
