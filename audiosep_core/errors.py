@@ -47,3 +47,7 @@ class LayoutError(UsageError, ValueError, RuntimeError):
 
     Also a ``RuntimeError``, which is what pedalboard raises for it.
     """
+
+
+class BridgeError(AudioSepError):
+    """The bridge's server cannot be reached, refused, or is gone."""

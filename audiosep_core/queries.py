@@ -157,6 +157,7 @@ class QueryEncoder:
         Raises:
             QueryError: There is none, or one is empty, too long or not text, or the bundle has no
                 text encoder and does not know it.
+            BundleError: The text encoder is damaged.
         """
         texts = check_queries(queries)
         known = {text: self._known(text) for text in texts}
@@ -168,7 +169,11 @@ class QueryEncoder:
                 f"{TEXT_ENCODER} and {TOKENIZER}"
             )
         if new:
-            for text, embedding in zip(new, self._encoder.encode(new), strict=True):
+            try:
+                encoded = self._encoder.encode(new)
+            except (OSError, RuntimeError) as error:
+                raise BundleError(str(error)) from None
+            for text, embedding in zip(new, encoded, strict=True):
                 self._cache.put(text, embedding)
                 known[text] = embedding
         return np.stack([embedding for text in texts if (embedding := known[text]) is not None])

@@ -42,6 +42,10 @@ class Query:
         check_gain("gain_db", self.gain_db)
 
 
+#: What a caller may give where queries are asked for.
+Queries = Sequence[Query | str] | Query | str
+
+
 @dataclasses.dataclass(frozen=True, eq=False)
 class Selection:
     """The conditions of a set of queries, and how their masks become stems.
@@ -123,7 +127,7 @@ class Selection:
 
 
 def select(
-    queries: Sequence[Query | str] | Query | str,
+    queries: Queries,
     encoder: QueryEncoder,
     strength: float = 1.0,
     remainder_db: float = -math.inf,
@@ -140,16 +144,10 @@ def select(
         QueryError: No query makes a stem, or one is empty or too long.
         ValueError: The strength or a gain is impossible.
     """
-    if not (isinstance(strength, numbers.Real) and 0 < strength <= 10):
-        raise ValueError(f"strength must be a number over 0 and up to 10, not {strength!r}")
-    check_gain("remainder_db", remainder_db)
-    if isinstance(queries, Query | str):
-        queries = [queries]
-    listed = [query if isinstance(query, Query) else Query(query) for query in queries]
-    texts = check_queries([query.text for query in listed])
+    check_levels(strength, remainder_db)
+    listed = list_queries(queries)
+    texts = [query.text for query in listed]
     positive = [row for row, query in enumerate(listed) if not query.negative]
-    if not positive:
-        raise QueryError("every query is negative; describe at least one sound to separate")
     solo = any(listed[row].solo for row in positive)
     gains = [
         0.0 if listed[row].mute or (solo and not listed[row].solo) else _linear(listed[row].gain_db)
@@ -164,6 +162,34 @@ def select(
         float(strength),
         _linear(remainder_db),
     )
+
+
+def list_queries(queries: Queries) -> list[Query]:
+    """Queries however they were given, their texts in the form in which they are embedded.
+
+    Raises:
+        QueryError: No query makes a stem, or one is empty or too long.
+    """
+    if isinstance(queries, Query | str):
+        queries = [queries]
+    listed = [query if isinstance(query, Query) else Query(query) for query in queries]
+    texts = check_queries([query.text for query in listed])
+    if all(query.negative for query in listed):
+        raise QueryError("every query is negative; describe at least one sound to separate")
+    return [
+        dataclasses.replace(query, text=text) for query, text in zip(listed, texts, strict=True)
+    ]
+
+
+def check_levels(strength: float, remainder_db: float) -> None:
+    """Refuse settings of masks that are impossible.
+
+    Raises:
+        ValueError: The strength is not over 0 and up to 10, or the remainder no number of dB.
+    """
+    if not (isinstance(strength, numbers.Real) and 0 < strength <= 10):
+        raise ValueError(f"strength must be a number over 0 and up to 10, not {strength!r}")
+    check_gain("remainder_db", remainder_db)
 
 
 def check_gain(name: str, gain_db: float) -> None:

@@ -16,13 +16,19 @@ if TYPE_CHECKING:
     from audiosep_core.selection import Query
     from audiosep_core.windows import Windows
     from plugin_bridge.board import SeparationBoard
+    from plugin_bridge.client.asynchronous import AsyncBridgeClient
+    from plugin_bridge.client.blocking import BridgeClient
+    from plugin_bridge.client.processor import BridgeProcessor
     from plugin_bridge.engine import StreamingSeparator
     from plugin_bridge.latency import Latency
     from plugin_bridge.modes import WindowSeconds
     from plugin_bridge.processor import AudioSepProcessor
 
 _HOMES = {
+    "AsyncBridgeClient": "plugin_bridge.client.asynchronous",
     "AudioSepProcessor": "plugin_bridge.processor",
+    "BridgeClient": "plugin_bridge.client.blocking",
+    "BridgeProcessor": "plugin_bridge.client.processor",
     "Latency": "plugin_bridge.latency",
     "Query": "audiosep_core.selection",
     "SeparationBoard": "plugin_bridge.board",
@@ -32,7 +38,10 @@ _HOMES = {
 }
 
 __all__ = [
+    "AsyncBridgeClient",
     "AudioSepProcessor",
+    "BridgeClient",
+    "BridgeProcessor",
     "Latency",
     "Query",
     "SeparationBoard",

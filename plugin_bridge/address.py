@@ -7,6 +7,7 @@ import os
 import socket
 import sys
 import tempfile
+import time
 from pathlib import Path
 
 from audiosep_core.errors import UsageError
@@ -14,6 +15,7 @@ from audiosep_core.errors import UsageError
 #: Bytes of a Unix-domain socket's path that every system takes (macOS the fewest, with its zero).
 _LONGEST_PATH = 103
 _SOCKET = "bridge.sock"
+_RETRY_SECONDS = 0.005
 
 
 class AddressError(UsageError):
@@ -77,12 +79,20 @@ class UnixAddress:
         self.check()
         connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         connection.settimeout(timeout)
-        try:
-            connection.connect(str(self.path))
-        except OSError:
-            connection.close()
-            raise
-        return connection
+        until = None if timeout is None else time.monotonic() + timeout
+        while True:
+            try:
+                connection.connect(str(self.path))
+                return connection
+            except BlockingIOError:
+                # Too many are waiting to be let in; the system does not queue any more.
+                if until is None or time.monotonic() > until:
+                    connection.close()
+                    raise
+                time.sleep(_RETRY_SECONDS)
+            except OSError:
+                connection.close()
+                raise
 
     def check(self) -> None:
         """Whether the path can be one of a socket.
@@ -150,3 +160,16 @@ Address = UnixAddress | TcpAddress
 def default_address() -> UnixAddress:
     """Where ``audiosep serve`` listens unless told otherwise."""
     return UnixAddress(runtime_folder() / _SOCKET)
+
+
+def choose_address(socket: str | Path | None, tcp: int | None, host: str) -> Address:
+    """The address that was asked for: a socket, a port, or by default the usual socket.
+
+    Raises:
+        AddressError: Both are given.
+    """
+    if socket is not None and tcp is not None:
+        raise AddressError("a socket and a port exclude each other; give one of them")
+    if tcp is not None:
+        return TcpAddress(tcp, host)
+    return default_address() if socket is None else UnixAddress(Path(socket).absolute())

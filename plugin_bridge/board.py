@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from audiosep_core.errors import LayoutError, UsageError
+from plugin_bridge.effect import Effect
 from plugin_bridge.layout import Layout, check_call, detect_layout
-from plugin_bridge.processor import AudioSepProcessor
 
 try:
     import pedalboard
@@ -29,8 +29,9 @@ class SeparationBoard(MutableSequence):
     each other, as each takes its own latency out.
 
     Args:
-        plugins: Native plugins and boards, :class:`plugin_bridge.AudioSepProcessor` and
-            further ``SeparationBoard`` objects, in the order of the signal.
+        plugins: Native plugins and boards, :class:`plugin_bridge.AudioSepProcessor`,
+            :class:`plugin_bridge.BridgeProcessor` and further ``SeparationBoard`` objects, in
+            the order of the signal.
 
     Raises:
         TypeError: An item is none of these.
@@ -114,7 +115,7 @@ class SeparationBoard(MutableSequence):
     ) -> NDArray[np.float32]:
         """Send a recording, or the next part of one, through all plugins.
 
-        Arguments, result and errors are those of :meth:`AudioSepProcessor.process`.
+        Arguments, result and errors are those of :meth:`plugin_bridge.AudioSepProcessor.process`.
         """
         rate = check_call(sample_rate, buffer_size)
         if all(section.native for section in self._sections):
@@ -183,7 +184,7 @@ class SeparationBoard(MutableSequence):
         self._items = items
 
 
-_OURS = (AudioSepProcessor, SeparationBoard)
+_OURS = (Effect, SeparationBoard)
 
 
 class _Section:
@@ -276,11 +277,11 @@ def _runs(items: list[Any]) -> list[list[Any]]:
     return runs
 
 
-def _processors(item: Any) -> list[AudioSepProcessor]:
+def _processors(item: Any) -> list[Effect]:
     """The processors in an item of a board, however deep."""
     if isinstance(item, SeparationBoard):
         return [processor for inner in item for processor in _processors(inner)]
-    return [item] if isinstance(item, AudioSepProcessor) else []
+    return [item] if isinstance(item, Effect) else []
 
 
 def _boards(item: Any) -> list[SeparationBoard]:

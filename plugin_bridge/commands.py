@@ -19,7 +19,7 @@ from plugin_bridge.address import Address, TcpAddress, UnixAddress, default_addr
 
 #: Seconds after which a thread that computes lets another one answer; Python's own 5 ms are
 #: a third of what a block of a stream lasts.
-_SWITCH_SECONDS = 0.0005
+SWITCH_SECONDS = 0.0005
 _ASK_SECONDS = 5.0
 
 
@@ -86,7 +86,7 @@ def _serve(address: Address, model: str, device: Device, threads: int, log: Path
             "encrypted, and whoever learns the token may use the server",
             err=True,
         )
-    sys.setswitchinterval(_SWITCH_SECONDS)
+    sys.setswitchinterval(SWITCH_SECONDS)
     server = BridgeServer(address, model, device, threads)
 
     def stop(number: int, frame: object) -> None:

@@ -17,13 +17,12 @@ from audiosep_core.models import DEFAULT_MODEL
 from audiosep_core.selection import Query, Selection, select
 from audiosep_core.separator import Separator, check_sample_rate
 from audiosep_core.stream import SeparationStream
+from plugin_bridge.blocks import check_block, is_broken
 from plugin_bridge.latency import Latency, quantum_samples, stream_latency
 from plugin_bridge.modes import Mode, mode_windows
 
 Outputs = Literal["target", "target+residual", "stems"]
 
-#: Samples beyond this (120 dB over full scale) are broken: their power overflows.
-_LARGEST = 1e6
 #: Samples under this are silence; below 1e-38 a processor would take many times as long.
 _SMALLEST = 1e-20
 
@@ -175,9 +174,8 @@ class StreamingSeparator:
             TypeError: The block is not an array of float32.
             ValueError: The block has another shape, is empty or not contiguous.
         """
-        self._check(block)
-        # NaN compares as false.
-        if not np.abs(block).max() <= _LARGEST:
+        check_block(block, self.channels)
+        if is_broken(block):
             self.replaced_blocks += 1
             self._in.push_zeros(block.shape[1])
         else:
@@ -243,17 +241,3 @@ class StreamingSeparator:
 
     def _keep(self, rows: NDArray[np.float32]) -> None:
         self._out.push(rows[0] if self.outputs == "target" else rows)
-
-    def _check(self, block: NDArray[np.float32]) -> None:
-        if not isinstance(block, np.ndarray) or block.dtype != np.float32:
-            kind = block.dtype if isinstance(block, np.ndarray) else type(block).__name__
-            raise TypeError(f"a block must be an array of float32, not {kind}")
-        if block.ndim != 2 or block.shape[0] != self.channels:
-            raise ValueError(
-                f"a block must be ({self.channels}, frames), not {block.shape}; a stream with "
-                "other channels needs a separator of its own"
-            )
-        if not block.shape[1]:
-            raise ValueError("a block must have at least one frame, not none")
-        if not block.flags.c_contiguous:
-            raise ValueError("a block must be contiguous; give numpy.ascontiguousarray(block)")

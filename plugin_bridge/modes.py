@@ -90,32 +90,35 @@ def mode_windows(mode: Mode, bundle: Bundle, slack: float = 0.0) -> Windows:
         return offline_windows(bundle)
     if mode == "mix":
         windows = _MIX.windows(config)
-        limit = _MIX_LIMIT - slack_samples
-        if stream_latency(windows, config, _LIMIT_RATE).total > limit:
-            raise _too_slow(mode, config, limit)
+        latency = stream_latency(windows, config, _LIMIT_RATE).total
+        if latency + slack_samples > _MIX_LIMIT:
+            raise _too_slow(mode, config, _MIX_LIMIT, slack_samples)
         return windows
     if mode == "track":
-        return _track_windows(config, _TRACK_LIMIT - slack_samples)
+        return _track_windows(config, slack_samples)
     raise ModeError(
         f"mode must be 'render', 'mix', 'track', WindowSeconds or Windows, not {mode!r}"
     )
 
 
-def _track_windows(config: SeparatorConfig, limit: int) -> Windows:
+def _track_windows(config: SeparatorConfig, slack: int) -> Windows:
     """Half of what the limit leaves is hop, half look-ahead."""
     shortest = stream_latency(Windows(1, 0, 1), config, _LIMIT_RATE).total
-    spare = (limit - shortest) * config.sample_rate // (_LIMIT_RATE * config.hop)
+    spare = (_TRACK_LIMIT - slack - shortest) * config.sample_rate // (_LIMIT_RATE * config.hop)
     frames = 2 + spare
     if frames < 2:
-        raise _too_slow("track", config, limit)
+        raise _too_slow("track", config, _TRACK_LIMIT, slack)
     hop = frames // 2
     context = math.ceil(_TRACK_CONTEXT_SECONDS * config.sample_rate / config.hop)
     return Windows(hop, context, frames - hop).filled(config)
 
 
-def _too_slow(mode: str, config: SeparatorConfig, limit: int) -> ModeError:
+def _too_slow(mode: str, config: SeparatorConfig, limit: int, slack: int) -> ModeError:
+    within = f"{limit} samples at {_LIMIT_RATE} Hz"
+    if slack:
+        within += f", {slack} of them slack"
     return ModeError(
         f"the model {config.name} cannot keep to mode {mode!r}: its STFT of {config.window} "
-        f"samples at {config.sample_rate} Hz alone needs more than {limit} samples at "
-        f"{_LIMIT_RATE} Hz; choose 'render', or another model"
+        f"samples at {config.sample_rate} Hz and the windows of that mode do not fit within "
+        f"{within}; choose 'render', less slack, or another model"
     )

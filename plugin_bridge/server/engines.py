@@ -28,8 +28,6 @@ from plugin_bridge.server.stream import PreparedChange, RefusedError
 _SLACK_SECONDS, _TRACK_SLACK_SECONDS = 0.25, 0.02
 #: Less is no time to compute anything in.
 _LEAST_SLACK_SECONDS = 0.01
-#: Windows × queries in one call of the network.
-_MOST_ROWS = 16
 #: Models that a server loads besides its own.
 _MOST_MODELS = 4
 
@@ -40,16 +38,17 @@ class ServedModel:
     Args:
         separator: The model.
         name: Of the model.
-        most_rows: Windows × queries in one call of the network; 1 does without batches.
+        batches: Run windows of several streams in one call of the network.
     """
 
-    def __init__(self, separator: Separator, name: str, most_rows: int = _MOST_ROWS) -> None:
+    def __init__(self, separator: Separator, name: str, batches: bool = True) -> None:
         estimator = separator.estimator
         assert isinstance(estimator, MaskEstimator)
         self.separator = separator
         self.name = name
-        self.urgent = Batcher(estimator, most_rows, f"{name} realtime")
-        self.patient = Batcher(estimator, most_rows, f"{name} render")
+        most_frames = estimator.batch_frames if batches else 0
+        self.urgent = Batcher(estimator, most_frames, f"{name} realtime")
+        self.patient = Batcher(estimator, most_frames, f"{name} render")
 
     def warm_up(self) -> None:
         """Run the network once on windows of the modes for live use."""

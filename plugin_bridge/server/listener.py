@@ -19,7 +19,7 @@ from plugin_bridge.address import (
     runtime_folder,
 )
 
-_BACKLOG = 128
+_BACKLOG = 512
 _TOKEN_BYTES = 32
 _PROBE_SECONDS = 2.0
 

@@ -63,9 +63,9 @@ class BridgeServer:
         self._limits = limits or Limits()
 
         def load(name: str | Path) -> ServedModel:
-            separator = Separator(name, device, threads)
-            most_rows = {} if batches else {"most_rows": 1}
-            return ServedModel(separator, separator.bundle.config.name, **most_rows)
+            # A DAW needs the cores, too.
+            separator = Separator(name, device, threads, spinning=False)
+            return ServedModel(separator, separator.bundle.config.name, batches)
 
         own = load(model)
         own.warm_up()

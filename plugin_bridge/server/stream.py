@@ -28,7 +28,7 @@ _REQUEST_BYTES = 1 << 12
 #: In the inbox: look whether a change can be made.
 _WAKE = object()
 #: Share of the slack, at most, and seconds, at most, that are left for what follows the masks.
-_MARGIN_SHARE, _MARGIN_SECONDS = 0.25, 0.005
+_MARGIN_SHARE, _MARGIN_SECONDS = 0.25, 0.02
 
 
 class RefusedError(Exception):

@@ -1,0 +1,171 @@
+"""One connection with one stream on it: what to send and what came back; knows no sockets."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from plugin_bridge.client.failures import failure_error, lost
+from plugin_bridge.protocol.client_side import Answer, AudioAnswer, ClientProtocol
+from plugin_bridge.protocol.messages import (
+    Change,
+    Failure,
+    Open,
+    Statistics,
+    Welcome,
+)
+from plugin_bridge.protocol.wire import ProtocolError, Type
+
+CLIENT = "audiosep-python"
+#: The one stream of the connection; 0 is the connection itself.
+_STREAM = 1
+
+
+class Exchange:
+    """What was asked on a connection, and answered.
+
+    The methods that ask return the bytes to send; ``last`` is then the number to ask
+    :meth:`reply` for.
+
+    Args:
+        server: Where the server listens, for people.
+
+    Attributes:
+        place: Takes the audio that comes back, (rows, channels, n).
+        answered: Number of the last block that was answered.
+        substituted_blocks: Answers made with masks that stand in for late ones.
+        refused: What the server said to changes that it did not make, each with the settings
+            that hold on.
+        idle_seconds: Without a message, after which the server closes the connection.
+    """
+
+    def __init__(self, server: str) -> None:
+        self.place: Callable[[NDArray[np.float32]], None] = _nowhere
+        self.answered = -1
+        self.substituted_blocks = 0
+        self.refused: list[tuple[Exception, dict[str, Any]]] = []
+        self.idle_seconds = 300
+        self._server = server
+        self._protocol = ClientProtocol()
+        #: Blocks before this one are of a stream that was reset.
+        self._since = 0
+        #: What somebody waits for.
+        self._replies: dict[int, Answer | Exception | None] = {}
+        #: Changes that are not in effect yet, each with the settings before it.
+        self._changes: dict[int, dict[str, Any]] = {}
+
+    @property
+    def last(self) -> int:
+        """Number of the message made last."""
+        return self._protocol.last_sequence
+
+    def hello(self, token: str) -> bytes:
+        """The first message; the next one has to wait for its reply."""
+        return self._ask(self._protocol.hello(CLIENT, token))
+
+    def open(self, message: Open) -> bytes:
+        """Ask for the stream."""
+        return self._ask(self._protocol.open(_STREAM, message))
+
+    def audio(self, block: NDArray[np.float32]) -> bytes:
+        """(channels, n) float32 of the mixture."""
+        return self._protocol.audio(_STREAM, block)
+
+    def change(self, message: Change, before: dict[str, Any]) -> bytes:
+        """Change the stream; nobody waits for the reply, but see ``refused``."""
+        data = self._protocol.change(_STREAM, message)
+        self._changes[self.last] = before
+        return data
+
+    def flush(self) -> bytes:
+        """Ask for the rest of the recording; the reply comes behind it."""
+        return self._ask(self._protocol.plain(Type.FLUSH, _STREAM))
+
+    def reset(self) -> bytes:
+        """Have all sound forgotten; answers to blocks before count no more."""
+        data = self._protocol.plain(Type.RESET, _STREAM)
+        self._since = self.last
+        return data
+
+    def close(self) -> bytes:
+        """End the stream."""
+        return self._protocol.plain(Type.CLOSE, _STREAM)
+
+    def statistics(self, *, server: bool = False, prometheus: bool = False) -> bytes:
+        """Ask for the numbers of the stream, or of the server."""
+        message = Statistics("prometheus" if prometheus else "json")
+        return self._ask(self._protocol.statistics(0 if server else _STREAM, message))
+
+    def ping(self) -> bytes:
+        """Tell the server that the connection is still wanted."""
+        return self._protocol.plain(Type.PING)
+
+    def receive(self, data: bytes | bytearray | memoryview) -> None:
+        """Take bytes that came.
+
+        Raises:
+            BridgeError: The server ended the connection, or does not keep to the protocol.
+        """
+        try:
+            for event in self._protocol.receive(data):
+                if isinstance(event, AudioAnswer):
+                    self._audio(event)
+                else:
+                    self._answer(event)
+        except ProtocolError as error:
+            raise lost(self._server, f"it broke the protocol: {error}") from None
+
+    def reply(self, sequence: int) -> Answer | None:
+        """The answer to a message other than a block or a change, once; None until it came.
+
+        Raises:
+            QueryError, ModeError, BundleError, ValueError: The server refused.
+        """
+        reply = self._replies[sequence]
+        if reply is not None:
+            del self._replies[sequence]
+        if isinstance(reply, Exception):
+            raise reply
+        return reply
+
+    def _ask(self, data: bytes) -> bytes:
+        self._replies[self.last] = None
+        return data
+
+    def _audio(self, event: AudioAnswer) -> None:
+        if event.sequence < self._since:
+            return
+        self.answered = event.sequence
+        self.substituted_blocks += event.substituted
+        self.place(event.rows)
+
+    def _answer(self, event: Answer) -> None:
+        message, sequence = event.message, event.sequence
+        if isinstance(message, Failure):
+            self._fail(message, sequence)
+        elif event.type == Type.CHANGED:
+            self._changes.pop(sequence, None)
+        elif event.type == Type.LATENCY:
+            raise lost(self._server, "the stream has another latency now")
+        elif sequence in self._replies:
+            if isinstance(message, Welcome):
+                self.idle_seconds = message.limits.get("idle_seconds", self.idle_seconds)
+            self._replies[sequence] = event
+
+    def _fail(self, failure: Failure, sequence: int) -> None:
+        error = failure_error(failure, self._server)
+        if failure.fatal:
+            raise error
+        if sequence in self._changes:
+            self.refused.append((error, self._changes.pop(sequence)))
+        elif sequence in self._replies:
+            self._replies[sequence] = error
+        else:
+            raise lost(self._server, f"it refused audio: {error}")
+
+
+def _nowhere(rows: NDArray[np.float32]) -> None:
+    raise ProtocolError("no-stream", "audio came before the stream was open")
