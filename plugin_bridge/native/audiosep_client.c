@@ -292,13 +292,13 @@ typedef struct {
     uint32_t delay;           /* that the last piece was played at */
     float from[ROWS], to[ROWS];
     uint32_t moving;          /* frames in which levels get from there to there */
-    float share;              /* of the answer against the mixture, while it is faded in */
-    int wet;                  /* whether the last frame had an answer */
+    uint32_t fading;          /* frames in which the answer is faded in */
     uint32_t stepping;        /* frames in which the step at a loss decays */
+    int wet;                  /* whether the last frame had an answer */
     float last[CHANNELS], step[CHANNELS];
     float *line;              /* the mixture of the last line_frames frames */
     float *block, *dry, *rows; /* a piece: as it came, delayed, and its answer */
-    uint8_t *have;            /* of each frame of a piece: 0 no answer, 1 one, 2 a substituted one */
+    uint8_t *have;            /* of each frame: 0 no answer, 1 one, 2 a substituted one */
 } player;
 
 struct audiosep_client {
@@ -941,7 +941,8 @@ static void take(audiosep_client *c, int64_t want, uint32_t frames) {
         for (uint32_t row = 0; from < to && row < ROWS * c->config.channels; row++)
             ring_read(r, tail + answer_words(c, 0) + row * answer.frames + (uint32_t)(from - first),
                       a->rows + (size_t)row * BLOCK + (from - want), (uint32_t)(to - from));
-        if (from < to) memset(a->have + (from - want), 1 + (int)answer.substituted, (size_t)(to - from));
+        if (from < to)
+            memset(a->have + (from - want), 1 + (int)answer.substituted, (size_t)(to - from));
         if (end > behind) break;
         tail += answer_words(c, answer.frames);
     }
@@ -965,8 +966,7 @@ static void move_levels(player *a, float levels[ROWS]) {
     float share = 1;
     if (a->moving) share = (float)(FADE - --a->moving) / FADE;
     for (int row = 0; row < ROWS; row++)
-        levels[row] = a->moving || share < 1 ? a->from[row] + share * (a->to[row] - a->from[row])
-                                             : a->to[row];
+        levels[row] = share < 1 ? a->from[row] + share * (a->to[row] - a->from[row]) : a->to[row];
 }
 
 static void aim_levels(audiosep_client *c) {
@@ -999,14 +999,15 @@ static void play_frame(audiosep_client *c, uint32_t frame, int jumps, float *con
     float levels[ROWS];
     move_levels(a, levels);
     float stand_in = levels[0] > levels[1] ? levels[0] : levels[1];
-    if (!have) a->share = 0;
-    else if (a->share < 1) a->share += 1.0f / FADE;
+    if (!have) a->fading = FADE;
+    else if (a->fading) a->fading--;
+    float share = (float)(FADE - a->fading) / FADE;
     if (lost) a->stepping = FADE;
     for (uint32_t channel = 0; channel < channels; channel++) {
         float value = stand_in * a->dry[(size_t)channel * BLOCK + frame];
         if (have) {
             float answer = answer_sample(a, levels, channel, channels, frame);
-            value = a->share < 1 ? value + a->share * (answer - value) : answer;
+            value = a->fading ? value + share * (answer - value) : answer;
         }
         if (lost) a->step[channel] = a->last[channel] - value;
         if (a->stepping) value += a->step[channel] * ((float)a->stepping / FADE);
@@ -1133,10 +1134,9 @@ void audiosep_reset(audiosep_client *c) {
     player *a = &c->audio;
     a->epoch++;
     a->start = a->position;
-    a->moving = a->stepping = 0;
+    a->moving = a->stepping = a->fading = 0;
     a->to[0] = load_float(&c->target);
     a->to[1] = load_float(&c->residual);
-    a->share = 1;
     a->wet = 0;
     memset(a->last, 0, sizeof a->last);
 }

@@ -73,7 +73,9 @@ static void connect_port(LV2_Handle handle, uint32_t port, void *data) {
 static void activate(LV2_Handle handle) { audiosep_reset(((effect *)handle)->client); }
 
 /* A control may be anything while a host draws its curve. */
-static uint32_t whole(float value) { return value >= 0 && value < 1e6f ? (uint32_t)(value + 0.5f) : 0; }
+static uint32_t whole(float value) {
+    return value >= 0 && value < 1e6f ? (uint32_t)(value + 0.5f) : 0;
+}
 
 static void set_controls(effect *e) {
     float mix = fminf(fmaxf(*e->ports[MIX], 0), 1), dry = 1 - mix;

@@ -1,7 +1,6 @@
 """The C client when its server dies, is silent, or talks nonsense: the host never waits."""
 
 import contextlib
-import os
 import signal
 import socket
 import subprocess
@@ -13,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from plugin_bridge import StreamingSeparator
 from plugin_bridge.address import UnixAddress
 from plugin_bridge.protocol.limits import Limits
 from plugin_bridge.protocol.messages import Opened, Welcome
@@ -77,25 +77,30 @@ def listening(path, talk):
         link.close()
 
 
-def test_a_killed_server_is_not_heard(c_client, music, feed, tmp_path):
-    audio = music(2, 500 * BLOCK)
-    with c_client(tmp_path / "s", QUERIES, RATE, 2, latency=0) as client:
+def test_a_killed_server_is_not_heard(c_client, separator, music, feed, tmp_path):
+    """The mixture takes over, and the target again, frame by frame where each belongs."""
+    audio, lost, back = music(2, 600 * BLOCK), 20 * BLOCK, 300 * BLOCK
+    with c_client(tmp_path / "s", QUERIES, RATE, 2) as client:
         with server_process(tmp_path / "s") as process:
             until(lambda: client.stats.connected)
             delay = client.latency
-            first = feed(client, audio[:, : 20 * BLOCK])
+            out = [feed(client, audio[:, :lost])]
             process.send_signal(signal.SIGKILL)
             until(lambda: not client.stats.connected)
-            second = feed(client, audio[:, 20 * BLOCK : 300 * BLOCK])
+            out.append(feed(client, audio[:, lost:back]))
         with server_process(tmp_path / "s"):
             until(lambda: client.stats.connected)
             client.set_contract("render")
-            third = feed(client, audio[:, 300 * BLOCK :])
-        stats = client.stats
-        assert (client.latency, stats.connections) == (delay, 2)
-    heard, dry = np.hstack([first, second, third]), late(audio, delay)
-    np.testing.assert_array_equal(heard[:, : 300 * BLOCK + delay], dry[:, : 300 * BLOCK + delay])
-    assert not np.array_equal(heard[:, 300 * BLOCK + delay :], dry[:, 300 * BLOCK + delay :])
+            out.append(feed(client, audio[:, back:]))
+        assert (client.latency, client.stats.connections) == (delay, 2)
+    heard, dry, begun = np.hstack(out), late(audio, delay), back + delay
+    np.testing.assert_array_equal(heard[:, :begun], dry[:, :begun])
+    engine = StreamingSeparator(QUERIES[:1], RATE, 2, "mix", separator)
+    target = late(feed(engine, audio[:, back:]), delay - engine.latency_samples)[:, delay:]
+    fade = np.minimum(np.arange(1, target.shape[1] + 1) / 480, 1)
+    expected = dry[:, begun:] + fade * (target - dry[:, begun:])
+    np.testing.assert_allclose(heard[:, begun:], expected, atol=1e-6)
+    np.testing.assert_array_equal(heard[:, begun + 480 :], target[:, 480:])
 
 
 def test_a_host_may_start_before_the_server(c_client, bridge_server, music, feed, tmp_path):
@@ -234,7 +239,7 @@ def test_impossible_configurations_are_refused(c_client, tmp_path):
 @pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="no /proc to count in")
 def test_nothing_is_left_behind(c_client, music, feed, tmp_path):
     def count():
-        return len(os.listdir("/proc/self/fd")), len(os.listdir("/proc/self/task"))
+        return [len(list(Path("/proc/self", name).iterdir())) for name in ("fd", "task")]
 
     audio = music(2, 4 * BLOCK)
     with server_process(tmp_path / "s"):
