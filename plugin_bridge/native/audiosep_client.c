@@ -92,13 +92,10 @@ static int address_parse(address *to, const char *text) {
 
 /* The token of the server on this machine; empty where there is none. */
 static void address_token(const address *from, char *token, size_t size) {
-    size_t length = 0;
-    FILE *file = from->port ? fopen(from->token, "re") : NULL;
-    if (file) {
-        length = fread(token, 1, size - 1, file);
-        fclose(file);
-    }
-    token[length] = 0;
+    int file = from->port ? open(from->token, O_RDONLY | O_CLOEXEC) : -1;
+    ssize_t length = file < 0 ? 0 : read(file, token, size - 1);
+    if (file >= 0) close(file);
+    token[length < 0 ? 0 : length] = 0;
     token[strspn(token, "0123456789abcdefABCDEF")] = 0;
 }
 
@@ -203,9 +200,10 @@ static void *memory(size_t size) {
 /* ---- Rings of 32-bit words, with one producer and one consumer ---------------------------- */
 
 typedef struct {
-    uint32_t *words, size;                           /* a power of two */
-    uint32_t head __attribute__((aligned(64)));      /* words ever written; the producer's */
-    uint32_t tail __attribute__((aligned(64)));      /* words ever read; the consumer's */
+    uint32_t *words, size; /* a power of two */
+    uint32_t head;         /* words ever written; the producer's */
+    char apart[64];        /* so that the threads do not write to one line of the cache */
+    uint32_t tail;         /* words ever read; the consumer's */
 } ring;
 
 static int ring_open(ring *r, double words) {
@@ -272,7 +270,7 @@ typedef struct {
     size_t in_size, in_filled, out_size, out_begin, out_end;
     uint64_t in_skip;              /* bytes of an optional frame that is too large to be kept */
     int stalled;                   /* an answer waits for room in the ring */
-    int based;                     /* base, epoch and with are those of the stream */
+    int based;                     /* base and epoch are those of the stream */
     uint64_t base, sent, received; /* first frame sent; frames sent and received since */
     uint32_t epoch, resets;        /* RESETs whose DONE is due: answers until then are stale */
     settings with;
@@ -1170,6 +1168,8 @@ void audiosep_set_mode(audiosep_client *c, audiosep_mode mode) {
 int audiosep_set_slot(audiosep_client *c, uint32_t slot, const audiosep_query *queries,
                       uint32_t count) {
     if (slot >= AUDIOSEP_SLOTS || !count || count > QUERIES) return -1;
+    for (uint32_t at = 0; at < count; at++)
+        if (!queries[at].text) return -1;
     char *text = malloc(SLOT);
     if (!text) return -1;
     writer w = {text, SLOT, 0};
@@ -1186,8 +1186,8 @@ int audiosep_set_slot(audiosep_client *c, uint32_t slot, const audiosep_query *q
     pthread_mutex_lock(&c->lock);
     free(c->slots[slot]);
     c->slots[slot] = kept ? kept : text;
-    pthread_mutex_unlock(&c->lock);
     STORE(c->texts[slot], c->texts[slot] + 1);
+    pthread_mutex_unlock(&c->lock);
     return 0;
 }
 
@@ -1219,7 +1219,7 @@ audiosep_config audiosep_defaults(uint32_t sample_rate, uint32_t channels) {
 static int possible(const audiosep_config *config) {
     return config->sample_rate >= 1000 && config->sample_rate <= 384000 && config->channels &&
            config->channels <= CHANNELS && config->queries && config->query_count &&
-           config->query_count <= AUDIOSEP_SLOTS && config->slot < AUDIOSEP_SLOTS &&
+           config->query_count <= AUDIOSEP_SLOTS && config->slot < config->query_count &&
            config->mode <= AUDIOSEP_MODE_TRACK && config->contract <= AUDIOSEP_CONTRACT_RENDER &&
            config->strength > 0 && config->strength <= 10 && isfinite(config->target) &&
            isfinite(config->residual) &&
@@ -1280,7 +1280,7 @@ static int start_thread(audiosep_client *c) {
 static int fill_slots(audiosep_client *c, const audiosep_config *config) {
     for (uint32_t slot = 0; slot < config->query_count; slot++) {
         audiosep_query query = {config->queries[slot], 0, 0, 0, 0};
-        if (!query.text || audiosep_set_slot(c, slot, &query, 1)) return -1;
+        if (audiosep_set_slot(c, slot, &query, 1)) return -1;
     }
     return 0;
 }

@@ -60,7 +60,7 @@ typedef struct {
     audiosep_contract contract; /* realtime */
     const char *const *queries; /* slot i separates the text queries[i] */
     uint32_t query_count;       /* 1 to AUDIOSEP_SLOTS */
-    uint32_t slot;              /* selected at first */
+    uint32_t slot;              /* selected at first: 0 */
     float strength;             /* exponent of the masks, over 0, up to 10: 1 */
     float target, residual;     /* levels: 1 and 0 */
     int32_t slack;              /* frames that the server may take; -1 leaves it to the server */
@@ -99,7 +99,7 @@ void audiosep_close(audiosep_client *client);
  *
  * Frames whose answer is missing are the mixture, as late, at the larger of both levels; the step
  * at the loss decays, and the answer is faded in again, over 480 frames each. Samples that are
- * not finite or beyond 1e6 count as silence. */
+ * not finite, beyond 1e6 or under 1e-20 count as silence. */
 void audiosep_process(audiosep_client *client, const float *const *in, float *const *out,
                       uint32_t frames);
 

@@ -1,6 +1,8 @@
 """The C client under guard: what its audio thread does, and what a hostile server can do to it."""
 
 import functools
+import os
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -131,3 +133,18 @@ def test_no_byte_of_a_server_harms(build, rng):
 def test_the_header_is_one_of_cpp_too():
     command = ["g++", "-std=c++11", "-Wall", "-Wextra", "-Wpedantic", "-Werror", "-fsyntax-only"]
     subprocess.run([*command, "-x", "c++", NATIVE / "audiosep_client.h"], check=True)
+
+
+@pytest.mark.skipif(shutil.which("gcc") is None, reason="no gcc")
+def test_the_example_of_the_readme_runs(address, tmp_path):
+    """It finds the server at its default place, and says that it did."""
+    text = (NATIVE / "README.md").read_text()
+    (tmp_path / "example.c").write_text(re.search(r"```c\n(.*?)```", text, re.DOTALL)[1])
+    sources = [tmp_path / "example.c", NATIVE / "audiosep_client.c"]
+    strict = ["-std=c99", "-Wall", "-Wextra", "-Wpedantic", "-Werror", f"-I{NATIVE}"]
+    subprocess.run(["gcc", *strict, *sources, "-o", tmp_path / "e", "-pthread", "-lm"], check=True)
+    (tmp_path / "audiosep").mkdir()
+    (tmp_path / "audiosep" / "bridge.sock").symlink_to(address.path)
+    setting = {**os.environ, "XDG_RUNTIME_DIR": str(tmp_path)}
+    done = subprocess.run([tmp_path / "e"], env=setting, capture_output=True, text=True, check=True)
+    assert re.fullmatch(r"latency: [1-9]\d{4} frames\n", done.stdout)

@@ -16,8 +16,9 @@ from plugin_bridge import StreamingSeparator
 from plugin_bridge.address import UnixAddress
 from plugin_bridge.protocol.limits import Limits
 from plugin_bridge.protocol.messages import Opened, Welcome
-from plugin_bridge.protocol.server_side import Reply, Request, ServerProtocol
+from plugin_bridge.protocol.server_side import Block, Reply, Request, ServerProtocol
 from plugin_bridge.protocol.wire import Type
+from plugin_bridge.ramp import Ramp
 from plugin_bridge.server.server import running
 
 RATE, BLOCK = 48_000, 512
@@ -183,6 +184,77 @@ def test_a_useless_server_is_not_heard(c_client, music, feed, tmp_path, talk):
         assert client.stats.dry == 10 * RATE - 2960
 
 
+def upside_down(gate, substituted):
+    """The target is the mixture upside down; no answer passes before the gate is open."""
+
+    def talk(link):
+        server = ServerProtocol(Limits(), Welcome(0, "test", "mini", {}))
+        while data := link.recv(1 << 16):
+            for event in server.receive(data):
+                if isinstance(event, Reply):
+                    link.sendall(event.data)
+                elif isinstance(event, Block):
+                    gate.wait()
+                    rows = np.stack([-event.audio, 2 * event.audio])
+                    link.sendall(server.send_audio(1, event.sequence, rows, substituted))
+                elif event.type == Type.OPEN:
+                    opened = Opened(latency=0, slack=960, hop=100, rows=2, model="mini")
+                    link.sendall(server.send(1, event.sequence, opened))
+                    server.opened(1, 2, event.message.max_block)
+
+    return talk
+
+
+def test_late_answers_are_dropped_and_the_first_in_time_is_played(c_client, music, feed, tmp_path):
+    audio, at, gate = music(2, RATE), 50 * BLOCK, threading.Event()
+    with (
+        listening(tmp_path / "s", upside_down(gate, substituted=False)),
+        c_client(tmp_path / "s", QUERIES, RATE, 2) as client,
+    ):
+        assert client.latency == 960
+        before = feed(client, audio[:, :at])
+        gate.set()
+        client.set_contract("render")
+        behind = feed(client, audio[:, at:])
+        assert (client.stats.dry, client.stats.failed) == (at - 960, 0)
+    expected = late(audio, 960)
+    np.testing.assert_array_equal(before, expected[:, :at])
+    fade = 1 - 2 * np.minimum(np.arange(1, RATE - at + 1) / 480, 1)
+    np.testing.assert_allclose(behind, fade * expected[:, at:], atol=1e-6)
+    np.testing.assert_array_equal(behind[:, 480:], -expected[:, at + 480 :])
+
+
+def test_what_the_server_let_stand_in_is_counted(c_client, music, feed, tmp_path):
+    gate = threading.Event()
+    gate.set()
+    with (
+        listening(tmp_path / "s", upside_down(gate, substituted=True)),
+        c_client(tmp_path / "s", QUERIES, RATE, 2, contract="render") as client,
+    ):
+        feed(client, music(2, RATE))
+        assert (client.stats.substituted, client.stats.dry) == (RATE - 960, 0)
+
+
+def test_levels_move_without_a_click(c_client, music, feed, tmp_path):
+    """From the target alone to half of each, in 480 frames."""
+    audio, at, gate = music(2, RATE), 20 * BLOCK, threading.Event()
+    gate.set()
+    with (
+        listening(tmp_path / "s", upside_down(gate, substituted=False)),
+        c_client(tmp_path / "s", QUERIES, RATE, 2, contract="render") as client,
+    ):
+        out = [feed(client, audio[:, :at])]
+        client.set_levels(0.5, 0.5)
+        out.append(feed(client, audio[:, at:]))
+    expected = late(audio, 960)
+    levels = Ramp((1.0, 0.0))
+    rows = np.stack([-expected, 2 * expected])
+    blended = [levels.blend(rows[..., :at])]
+    levels.aim((0.5, 0.5))
+    blended.append(levels.blend(rows[..., at:]))
+    np.testing.assert_array_equal(np.hstack(out), np.hstack(blended))
+
+
 def test_a_bounce_without_a_server_ends(c_client, music, feed, tmp_path):
     """It gives up once, not for every block, and says how much failed."""
     audio = music(1, 3 * RATE)
@@ -226,7 +298,7 @@ def test_impossible_configurations_are_refused(c_client, tmp_path):
         (RATE, 33, {}),
         (0, 2, {}),
         (RATE, 2, {"strength": 0.0}),
-        (RATE, 2, {"slot": 1000}),
+        (RATE, 2, {"slot": 2}),
         (RATE, 2, {"latency": 10 * RATE}),
     ):
         with pytest.raises(ValueError, match="refuses"):

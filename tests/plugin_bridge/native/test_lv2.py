@@ -3,17 +3,20 @@
 import os
 import shutil
 import subprocess
+from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
 
+import plugin_bridge
 from plugin_bridge import StreamingSeparator
 from plugin_bridge.address import UnixAddress
 from plugin_bridge.modes import mode_windows
 from plugin_bridge.server.server import running
 
 RATE = 48_000
+NATIVE = Path(plugin_bridge.__file__).parent / "native"
 URI = "urn:audiosep:lv2:"
 #: The first and the fourth line of queries.txt; a stream is opened with the first.
 FIRST, QUERY = "Speech", "Drum kit"
@@ -141,13 +144,33 @@ def test_without_a_server_the_input_goes_through(play, music):
 
 def test_hosts_see_names_and_latency(effect):
     need("lv2info")
+    listed = describe(effect)
+    assert "Has latency:       yes, reported by port 6" in listed
+    assert '3 = "Drum kit"' in listed
+
+
+def test_installation_with_queries_of_ones_own(effect, tmp_path):
+    """Hosts show them by name, also behind a build with others."""
+    need("lv2info")
+    places = [f"BUILD={tmp_path / 'build'}", f"LV2DIR={tmp_path / 'lv2'}"]
+    (tmp_path / "my.txt").write_text('a "quoted" \\ bell\r\n\nRain\n')
+    os.utime(tmp_path / "my.txt", (0, 0))
+    for queries in ([], [f"QUERIES={tmp_path / 'my.txt'}"]):
+        subprocess.run(["make", "-s", "-C", NATIVE, "install", *places, *queries], check=True)
+    listed = describe(tmp_path / "lv2")
+    assert '0 = "a "quoted" \\ bell"' in listed
+    assert '1 = "Rain"' in listed
+    assert "2 = " not in listed.partition("Port 1:")[0]
+
+
+def describe(folder):
+    """The effect as a host sees it; a mistake in its files is an error."""
     listed = subprocess.run(
         ["lv2info", URI + "stereo"],
-        env={**os.environ, "LV2_PATH": str(effect)},
+        env={**os.environ, "LV2_PATH": str(folder)},
         capture_output=True,
         text=True,
         check=True,
     )
     assert not listed.stderr
-    assert "Has latency:       yes, reported by port 6" in listed.stdout
-    assert '3 = "Drum kit"' in listed.stdout
+    return listed.stdout
