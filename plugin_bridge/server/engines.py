@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import threading
 from typing import Any
@@ -53,13 +54,13 @@ class ServedModel:
     def warm_up(self) -> None:
         """Run the network once on windows of the modes for live use."""
         estimator = self.separator.estimator
-        for mode in ("mix", "track"):
-            try:
-                windows = mode_windows(mode, self.separator.bundle)  # type: ignore[arg-type]
-            except ModeError:
-                continue
-            for frames in windows.lengths(estimator.config):
-                estimator.prepare(1, frames)
+        modes: tuple[Mode, ...] = ("mix", "track")
+        for mode in modes:
+            # Not every model can keep to every mode.
+            with contextlib.suppress(ModeError):
+                windows = mode_windows(mode, self.separator.bundle, _slack_seconds(mode))
+                for frames in windows.lengths(estimator.config):
+                    estimator.prepare(1, frames)
 
     def close(self) -> None:
         """End the threads."""
@@ -139,8 +140,7 @@ class StreamSettings:
         self._mode = _mode(message.mode)
         slack = message.slack
         if slack is None:
-            seconds = _TRACK_SLACK_SECONDS if self._mode == "track" else _SLACK_SECONDS
-            slack = round(seconds * message.sample_rate)
+            slack = round(_slack_seconds(self._mode) * message.sample_rate)
         self.slack = slack
         self._check_contract(message.contract)
         config = model.separator.estimator.config
@@ -231,6 +231,10 @@ def _mode(mode: str | WindowMessage) -> Mode:
         return WindowSeconds(mode.hop, mode.context, mode.look_ahead)
     except AudioSepError as error:
         raise RefusedError(_failure(error)) from None
+
+
+def _slack_seconds(mode: Mode) -> float:
+    return _TRACK_SLACK_SECONDS if mode == "track" else _SLACK_SECONDS
 
 
 def _failure(error: Exception) -> Failure:
