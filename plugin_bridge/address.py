@@ -74,9 +74,13 @@ class UnixAddress:
 
         Raises:
             OSError: Nobody does.
-            AddressError: The path cannot be one of a socket.
+            AddressError: The path cannot be one of a socket, or is somebody else's.
         """
         self.check()
+        # Whoever can put a socket there hears what is sent to it.
+        for path in (self.path.parent, self.path):
+            if path.lstat().st_uid not in (os.getuid(), 0):
+                raise AddressError(f"{path} belongs to another user; choose another socket")
         connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         connection.settimeout(timeout)
         until = None if timeout is None else time.monotonic() + timeout

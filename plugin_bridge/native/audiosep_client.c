@@ -15,6 +15,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/un.h>
 #include <time.h>
 #include <unistd.h>
@@ -109,13 +110,31 @@ static void set_options(int fd) {
 #endif
 }
 
+/* Whether a path is this user's or the system's, and nobody else's. */
+static int owned(const char *path) {
+    struct stat status;
+    return !lstat(path, &status) && (status.st_uid == getuid() || status.st_uid == 0);
+}
+
+/* Whether only this user or the system can have put a socket there, and nobody can swap it. */
+static int socket_trusted(const char *path) {
+    char parent[sizeof(((address *)0)->path)];
+    char *slash;
+    memcpy(parent, path, sizeof parent);
+    slash = strrchr(parent, '/');
+    if (slash) slash[slash == parent] = 0;
+    return owned(slash ? parent : ".") && owned(path);
+}
+
 /* A connection, perhaps not yet made: sending waits until it is. */
 static int net_connect(const address *to) {
     struct sockaddr_un local = {0};
     struct sockaddr_in loopback = {0};
     const struct sockaddr *name = (const struct sockaddr *)&local;
     socklen_t size = sizeof local;
-    int fd = socket(to->port ? AF_INET : AF_UNIX, SOCK_STREAM, 0);
+    int fd;
+    if (!to->port && !socket_trusted(to->path)) return -1;
+    fd = socket(to->port ? AF_INET : AF_UNIX, SOCK_STREAM, 0);
     if (fd < 0) return -1;
     set_options(fd);
     if (to->port) {

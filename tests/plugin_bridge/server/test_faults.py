@@ -17,7 +17,7 @@ import pytest
 
 from audiosep_core.models import packaged_folder
 from plugin_bridge import StreamingSeparator
-from plugin_bridge.address import TcpAddress, UnixAddress, runtime_folder
+from plugin_bridge.address import AddressError, TcpAddress, UnixAddress, runtime_folder
 from plugin_bridge.protocol.limits import Limits
 from plugin_bridge.protocol.messages import Change, QueryMessage
 from plugin_bridge.protocol.wire import HEADER, MAGIC, Type
@@ -280,6 +280,17 @@ def test_a_second_server_is_refused_and_a_stale_socket_is_not(start, peer):
         assert client.open(mode="track").rows == 1
     assert third.end(signal.SIGINT) == 0
     assert not third.address.path.exists()
+
+
+@pytest.mark.skipif(os.name == "nt" or os.getuid() != 0, reason="only root can give files away")
+@pytest.mark.parametrize("given", ["socket", "folder"])
+def test_a_socket_that_somebody_else_made_is_not_trusted(start, tmp_path, given):
+    folder = tmp_path / "theirs"
+    folder.mkdir()
+    theirs = start(folder=folder)
+    os.chown(folder if given == "folder" else theirs.address.path, 65534, 65534)
+    with pytest.raises(AddressError, match="belongs to another user"):
+        theirs.address.connect()
 
 
 def test_a_file_in_the_way_is_left_alone(start, tmp_path):
