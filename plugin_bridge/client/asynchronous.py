@@ -172,6 +172,8 @@ class AsyncBridgeStream(StreamState):
         self._alignment.push(block)
         try:
             await self._with_link(self._exchange_block, block)
+            # Others must get their turn, the event loop to receive among them.
+            await asyncio.sleep(0)
         except BaseException:
             # Whoever goes on in spite of it stays in time.
             self._alignment.take(count)
@@ -230,10 +232,8 @@ class AsyncBridgeStream(StreamState):
             sequence = link.send(link.exchange.audio, piece)
             while wait and link.exchange.answered < sequence:
                 await link.wait()
-        if not wait:
-            await asyncio.sleep(0)
-            if link.unsent > self._most_unsent:
-                raise lost(str(self._client.address), "it takes no audio")
+        if not wait and link.unsent > self._most_unsent:
+            raise lost(str(self._client.address), "it takes no audio")
 
     async def _with_link(self, action: Callable[..., Any], *arguments: Any) -> Any:
         """Do something with the connection, if there is one; give what it gives, or None.

@@ -3,6 +3,7 @@
 import contextlib
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -115,8 +116,6 @@ class FakeServer:
     latency, slack = 1000, 500
 
     def __init__(self, address, behave=None, greet=None):
-        import socket
-
         self._behave, self._greet = behave, greet
         self._listener = socket.socket(socket.AF_UNIX)
         self._listener.bind(str(address.path))
@@ -124,15 +123,13 @@ class FakeServer:
         #: Set when the test is over.
         self.over = threading.Event()
         self.accepted = threading.Semaphore(0)
+        self.links = []
         self._threads = [threading.Thread(target=self._accept)]
-        self._links = []
         self._threads[0].start()
 
     def close(self):
-        import socket
-
         self.over.set()
-        for link in [self._listener, *self._links]:
+        for link in [self._listener, *self.links]:
             with contextlib.suppress(OSError):
                 link.shutdown(socket.SHUT_RDWR)
             link.close()
@@ -145,7 +142,7 @@ class FakeServer:
                 link, _ = self._listener.accept()
             except OSError:
                 return
-            self._links.append(link)
+            self.links.append(link)
             self.accepted.release()
             thread = threading.Thread(target=self._serve, args=(link,))
             self._threads.append(thread)

@@ -1,6 +1,7 @@
 """The contract "render": what comes over the bridge is what the engine gives, to the bit."""
 
 import asyncio
+import itertools
 import math
 import threading
 
@@ -62,7 +63,7 @@ CHANGES = {
 def with_changes(stream, audio, changes):
     parts = []
     stops = sorted({0, audio.shape[1], *range(0, audio.shape[1], 512), *changes})
-    for start, stop in zip(stops, stops[1:], strict=False):
+    for start, stop in itertools.pairwise(stops):
         changes.get(start, lambda stream: None)(stream)
         parts.append(stream.process(np.ascontiguousarray(audio[:, start:stop])))
     return np.concatenate([*parts, stream.flush()], -1)
@@ -144,7 +145,7 @@ def test_asyncio(server, local, feed, music):
             await stream.process(audio[:, :1000].copy())
             await stream.reset()
             stops = sorted({0, audio.shape[1], *range(0, audio.shape[1], 512), *CHANGES})
-            for start, stop in zip(stops, stops[1:], strict=False):
+            for start, stop in itertools.pairwise(stops):
                 change = CHANGES.get(start, lambda stream: None)(stream)
                 if change is not None:
                     await change
