@@ -24,7 +24,7 @@ _CUDA_OPTIONS = {
 _CAPTURE = "enable_cuda_graph"
 
 
-def open_session(graph: Path, device: Device, threads: int) -> Any:
+def open_session(graph: Path, device: Device, threads: int, spinning: bool = True) -> Any:
     """A session of a graph.
 
     On CUDA it can capture its calls as CUDA graphs if every node was placed there.
@@ -34,6 +34,8 @@ def open_session(graph: Path, device: Device, threads: int) -> Any:
         device: "cpu", "cuda", or "auto": CUDA where ONNX Runtime can really use it; where it is
             listed and cannot be used, one warning says so.
         threads: Threads inside one call on the CPU; 0 takes all cores.
+        spinning: Whether threads that wait for work keep their cores: a tenth quicker where
+            nothing else runs, half as quick where something does.
 
     Raises:
         DeviceError: "cuda" was asked for and cannot be had, or ONNX Runtime is missing.
@@ -56,7 +58,7 @@ def open_session(graph: Path, device: Device, threads: int) -> Any:
             "instead of 'cpu', or use --device cpu"
         )
     if device == "cpu" or not has_cuda:
-        return _load(onnxruntime, graph, threads, [CPU])
+        return _load(onnxruntime, graph, threads, [CPU], spinning)
     # The provider is listed wherever the wheel was built with it; only a session tells whether
     # its libraries and a GPU are there.
     if hasattr(onnxruntime, "preload_dlls"):
@@ -74,7 +76,16 @@ def open_session(graph: Path, device: Device, threads: int) -> Any:
         raise DeviceError(message)
     # Three frames up is who made the estimator.
     warnings.warn(f"{message}; running on the CPU", stacklevel=4)
-    return session or _load(onnxruntime, graph, threads, [CPU])
+    return session or _load(onnxruntime, graph, threads, [CPU], spinning)
+
+
+def usable_providers(graph: Path) -> list[str]:
+    """Execution providers that really run a graph on this machine, the preferred one first."""
+    try:
+        open_session(graph, "cuda", 0)
+    except DeviceError:
+        return [CPU]
+    return [CUDA, CPU]
 
 
 @functools.cache
@@ -99,13 +110,16 @@ def _load_on_cuda(onnxruntime: Any, graph: Path, threads: int) -> Any:
     return None
 
 
-def _load(onnxruntime: Any, graph: Path, threads: int, providers: list[Any]) -> Any:
+def _load(
+    onnxruntime: Any, graph: Path, threads: int, providers: list[Any], spinning: bool = True
+) -> Any:
     options = onnxruntime.SessionOptions()
     # Warnings about node placement would land on the terminal of every user.
     options.log_severity_level = 3 if providers == [CPU] else 4
     # A plan for each length would set aside twice what a call needs, and is no quicker.
     options.enable_mem_pattern = False
     options.intra_op_num_threads = threads or (os.cpu_count() or 1)
+    options.add_session_config_entry("session.intra_op.allow_spinning", str(int(spinning)))
     if CPU not in providers:
         # Without it, whatever CUDA cannot run is placed on the CPU unasked.
         options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")

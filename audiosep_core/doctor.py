@@ -16,6 +16,7 @@ from typing import Any, Literal
 import numpy as np
 
 from audiosep_core.cuda import DRIVERS, WHEELS, CudaState, probe_cuda
+from audiosep_core.device import CPU, CUDA
 from audiosep_core.errors import AudioSepError
 from audiosep_core.models import DEFAULT_MODEL
 
@@ -31,8 +32,6 @@ RUNTIMES = (
     "ort-nightly",
     "ort-nightly-gpu",
 )
-_CUDA = "CUDAExecutionProvider"
-_CPU = "CPUExecutionProvider"
 _LARGEST_NULL = 1e-6
 _QUERY = "a person speaking"
 _RATE = 44_100
@@ -102,7 +101,7 @@ def check_runtime(runtimes: dict[str, str], state: CudaState) -> tuple[Finding, 
         return Finding("ONNX Runtime", "problem", text, remove, values), None
     values |= {"version": onnxruntime.__version__, "available": available}
     # GPU builds before 1.21 do not tell; they are built for CUDA 12.
-    cuda = getattr(onnxruntime, "cuda_version", "12") if _CUDA in available else ""
+    cuda = getattr(onnxruntime, "cuda_version", "12") if CUDA in available else ""
     built_for = int(cuda.partition(".")[0] or 0)
     # What is left of two wheels after one of them was removed.
     content = getattr(onnxruntime, "package_name", "")
@@ -219,7 +218,7 @@ def _place(separator: Any) -> Finding:
         "condition": np.zeros((1, config.condition_size), np.float32),
     }
     graph = separator.bundle.path(SEPARATOR)
-    placement = node_placement(graph, list(dict.fromkeys([provider, _CPU])), feed)
+    placement = node_placement(graph, list(dict.fromkeys([provider, CPU])), feed)
     nodes = {name: sum(operators.values()) for name, operators in placement.items()}
     text = ", ".join(f"{count} nodes on {name}" for name, count in nodes.items())
     level: Level = "ok" if set(nodes) == {provider} else "note"

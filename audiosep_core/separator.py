@@ -53,6 +53,8 @@ class Separator:
         model: Name of an installed model, or path of a bundle.
         device: "auto", "cpu" or "cuda".
         threads: Threads of the network on the CPU; 0 takes all cores.
+        spinning: Whether the network's threads keep their cores while they wait for work, which
+            is quicker unless other programs need them.
 
     Raises:
         BundleError: The model is unknown or damaged.
@@ -60,11 +62,15 @@ class Separator:
     """
 
     def __init__(
-        self, model: str | Path = DEFAULT_MODEL, device: Device = "auto", threads: int = 0
+        self,
+        model: str | Path = DEFAULT_MODEL,
+        device: Device = "auto",
+        threads: int = 0,
+        spinning: bool = True,
     ) -> None:
         self.bundle = open_model(model)
         self.encoder = QueryEncoder(self.bundle)
-        self.estimator: Estimator = MaskEstimator(self.bundle, device, threads)
+        self.estimator: Estimator = MaskEstimator(self.bundle, device, threads, spinning)
 
     def separate(
         self,

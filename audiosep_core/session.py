@@ -31,6 +31,7 @@ class MaskEstimator:
         bundle: The model.
         device: "cpu", "cuda", or "auto": CUDA where ONNX Runtime can really use it.
         threads: Threads inside one call on the CPU; 0 takes all cores.
+        spinning: As in :func:`audiosep_core.device.open_session`.
 
     Raises:
         DeviceError: "cuda" was asked for and cannot be had, or ONNX Runtime is missing.
@@ -38,9 +39,11 @@ class MaskEstimator:
         ValueError: The device is unknown.
     """
 
-    def __init__(self, bundle: Bundle, device: Device = "auto", threads: int = 0) -> None:
+    def __init__(
+        self, bundle: Bundle, device: Device = "auto", threads: int = 0, spinning: bool = True
+    ) -> None:
         self.config = bundle.config
-        self._session = open_session(bundle.path(SEPARATOR), device, threads)
+        self._session = open_session(bundle.path(SEPARATOR), device, threads, spinning)
         #: The execution provider that was really chosen.
         self.provider: str = self._session.get_providers()[0]
         self._thread = own_thread(self.provider)
@@ -51,6 +54,11 @@ class MaskEstimator:
         self._preparing = threading.Lock()
         # Frames × rows of the largest warm-up call.
         self._warm = 0
+
+    @property
+    def batch_frames(self) -> int:
+        """Frames × rows up to which one call for several windows costs no more than several."""
+        return _MOST_FRAMES if self.provider == CUDA else _LARGE_FRAMES
 
     def masks(
         self, magnitude: NDArray[np.float32], conditions: NDArray[np.float32]

@@ -24,13 +24,15 @@ from audiosep_core.bundle import (
     encoder_hash,
     sha256,
 )
-from audiosep_core.errors import BundleError
+from audiosep_core.errors import BundleError, UsageError
 from audiosep_core.network import SeparatorNetwork
 from audiosep_core.queries import QueryPack
 from audiosep_core.text import TextEncoder
 from audiosep_core.vocabulary import known_queries
 from export.context import needed_context
 from export.graph import Precision, separator_model
+from export.quantise import write_int8
+from export.sounds import labelled_sounds
 from export.verify import verify_separator, verify_waveform
 from export.waveform import waveform_model
 
@@ -44,6 +46,7 @@ def write_bundle(
     provenance: str,
     precision: Precision = "fp32",
     waveform_samples: int | None = None,
+    sounds: Path | None = None,
     documents: dict[str, str] | None = None,
 ) -> Bundle:
     """Export a network and everything it needs at run time, verified before it is in place.
@@ -55,15 +58,19 @@ def write_bundle(
         target: Folder to make; one that exists is replaced as a whole.
         licence: SPDX expression of the weights.
         provenance: Where the weights come from.
-        precision: Of the separator's features.
+        precision: Of the separator's features; int8 needs a text encoder.
         waveform_samples: Write ``waveform.onnx`` for this many samples as well.
+        sounds: Folder of sounds that int8 is calibrated on, named by their queries; None takes
+            the demo's.
         documents: Further files, name to text (the model card).
 
     Returns:
         The bundle, verified.
 
     Raises:
-        ExportError: What was exported does not compute what the network computes.
+        ExportError: What was exported does not compute what the network computes, or int8 loses
+            too much.
+        UsageError: int8 lacks a text encoder or sounds.
         BundleError: The folder cannot be written.
         ValueError: ``waveform_samples`` is too short.
     """
@@ -74,7 +81,7 @@ def write_bundle(
             folder.mkdir()
             if text_encoder is not None:
                 _add_text_encoder(text_encoder, folder)
-            report = _add_graphs(net, folder, precision, waveform_samples)
+            report = _add_graphs(net, folder, precision, waveform_samples, sounds)
             for name, text in {**(documents or {}), REPORT: report}.items():
                 (folder / name).write_text(text, encoding="utf-8")
             bundle = Bundle(
@@ -109,11 +116,25 @@ def _add_text_encoder(source: Path, folder: Path) -> None:
 
 
 def _add_graphs(
-    net: SeparatorNetwork, folder: Path, precision: Precision, waveform_samples: int | None
+    net: SeparatorNetwork,
+    folder: Path,
+    precision: Precision,
+    waveform_samples: int | None,
+    sounds: Path | None,
 ) -> str:
     """Write the graphs; returns the report on them."""
-    onnx.save(separator_model(net, precision), folder / SEPARATOR)
-    report: dict[str, Any] = {"separator": verify_separator(net, folder / SEPARATOR, precision)}
+    report: dict[str, Any] = {}
+    if precision == "int8":
+        if not (folder / TEXT_ENCODER).is_file():
+            raise UsageError(
+                "int8 is held to how well it separates queries in words; give --text-encoder"
+            )
+        encoder = TextEncoder(folder / TEXT_ENCODER, folder / TOKENIZER)
+        labelled = labelled_sounds(sounds, net.config.sample_rate)
+        report["int8"] = write_int8(net, folder / SEPARATOR, encoder, labelled)
+    else:
+        onnx.save(separator_model(net, precision), folder / SEPARATOR)
+    report["separator"] = verify_separator(net, folder / SEPARATOR, precision)
     if waveform_samples is not None:
         onnx.save(waveform_model(net, waveform_samples), folder / WAVEFORM)
         report["waveform"] = verify_waveform(net, folder / WAVEFORM, waveform_samples)

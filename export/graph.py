@@ -33,9 +33,10 @@ from export.onnx_graph import Graph
 OPSET = 17
 IR_VERSION = 8
 #: Stands in for a smaller scale of a batch norm, which FiLM's shift is divided by.
-_LEAST_SCALE = {"fp32": 1e-12, "fp16": 1e-4}
+_LEAST_SCALE = {np.float32: 1e-12, np.float16: 1e-4}
 
-Precision = Literal["fp32", "fp16"]
+#: "int8" is a float32 graph that :mod:`export.quantise` has rounded.
+Precision = Literal["fp32", "fp16", "int8"]
 
 
 def separator_model(net: SeparatorNetwork, precision: Precision = "fp32") -> onnx.ModelProto:
@@ -48,7 +49,8 @@ def separator_model(net: SeparatorNetwork, precision: Precision = "fp32") -> onn
     Args:
         net: The network; its batch norms are folded as in evaluation mode.
         precision: "fp16" computes in half precision between the normalised magnitudes and the
-            raw mask; inputs, outputs and what lies next to them are float32 all the same.
+            raw mask; inputs, outputs and what lies next to them are float32 all the same. The
+            other precisions give the float32 graph.
     """
     config = net.config
     graph = SeparatorGraph(net, precision)
@@ -77,8 +79,8 @@ class SeparatorGraph(Graph):
     def __init__(self, net: SeparatorNetwork, precision: Precision = "fp32") -> None:
         super().__init__()
         self._net = net
-        self._least_scale = _LEAST_SCALE[precision]
         self._dtype = np.float16 if precision == "fp16" else np.float32
+        self._least_scale = _LEAST_SCALE[self._dtype]
         self._type = TensorProto.FLOAT16 if precision == "fp16" else TensorProto.FLOAT
         # Bins of the level that is being written.
         self._bins = 0

@@ -1,7 +1,7 @@
 """A whole separator as one ONNX graph of fixed length: waveform and condition in, waveform out.
 
-For programs that want to run a single file and no STFT code. The Fourier transforms are
-convolutions with their kernels: slower than an FFT, but every runtime has them.
+For programs that want to run a single file and no STFT code. The Fourier transforms are matrix
+products and a convolution with their kernels: slower than an FFT, but every runtime has them.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from onnx import TensorProto, helper
 from audiosep_core.config import MAGNITUDE_FLOOR, PADDING
 from audiosep_core.network import SeparatorNetwork
 from audiosep_core.stft import hann
+from export.fourier import fourier_transform
 from export.graph import IR_VERSION, OPSET, SeparatorGraph
 
 _WEIGHT_FLOOR = 1e-11
@@ -42,11 +43,7 @@ def waveform_model(net: SeparatorNetwork, samples: int) -> onnx.ModelProto:
     graph = SeparatorGraph(net)
     half = config.window // 2
     padded = graph.node("Pad", "waveform", graph.integers(0, 0, half, 0, 0, half), mode="reflect")
-    kernels = graph.constant("fourier", _fourier(config.window)[:, None])
-    # (1, 2 · bins, frames) to (1, 2, frames, bins): real and imaginary part.
-    spectrum = graph.node("Conv", padded, kernels, strides=[config.hop])
-    spectrum = graph.node("Reshape", spectrum, graph.integers(1, 2, config.bins, frames))
-    spectrum = graph.node("Transpose", spectrum, perm=(0, 1, 3, 2))
+    spectrum = fourier_transform(graph, padded, config.window, config.hop, frames)
     channels, zero, one, two = (graph.integers(i) for i in (1, 0, 1, 2))
     power = graph.node("ReduceSum", graph.node("Mul", spectrum, spectrum), channels, keepdims=1)
     power = graph.node("Max", power, graph.number(MAGNITUDE_FLOOR**2))
@@ -94,22 +91,10 @@ def waveform_model(net: SeparatorNetwork, samples: int) -> onnx.ModelProto:
     )
 
 
-def _phases(window: int) -> NDArray[np.float64]:
-    """(bins, window) angle of every Fourier kernel."""
-    steps = np.outer(np.arange(window // 2 + 1), np.arange(window)) % window
-    return steps.astype(np.float64) * (2 * np.pi / window)
-
-
-def _fourier(window: int) -> NDArray[np.float32]:
-    """(2 · bins, window): windowed cosines, then windowed negative sines."""
-    phases = _phases(window)
-    kernels = np.concatenate([np.cos(phases), -np.sin(phases)]) * hann(window)
-    return kernels.astype(np.float32)
-
-
 def _inverse_fourier(window: int) -> NDArray[np.float32]:
     """(2 · bins, window): what a bin's real and imaginary part add to a windowed frame."""
-    phases = _phases(window)
+    steps = np.outer(np.arange(window // 2 + 1), np.arange(window)) % window
+    phases = steps * (2 * np.pi / window)
     # All bins but the first and the last stand for their mirror image as well.
     share = np.full((window // 2 + 1, 1), 2 / window)
     share[[0, -1]] = 1 / window

@@ -19,7 +19,7 @@ from plugin_bridge.address import Address, TcpAddress, UnixAddress, default_addr
 
 #: Seconds after which a thread that computes lets another one answer; Python's own 5 ms are
 #: a third of what a block of a stream lasts.
-_SWITCH_SECONDS = 0.0005
+SWITCH_SECONDS = 0.0005
 _ASK_SECONDS = 5.0
 
 
@@ -39,6 +39,13 @@ Examples:
 @click.option("--model", default=DEFAULT_MODEL, show_default=True, help="Name or path of a bundle.")
 @click.option("--device", type=click.Choice(get_args(Device)), default="auto", show_default=True)
 @click.option("--threads", type=click.IntRange(0), default=0, help="Of the network; 0: all cores.")
+@click.option(
+    "--pack",
+    "packs",
+    type=click.Path(path_type=Path),
+    multiple=True,
+    help="Queries known beforehand ('audiosep queries pack'); may be given several times.",
+)
 @click.option("--log", "log_path", type=click.Path(path_type=Path), help="File for the log.")
 @click.option("--status", is_flag=True, help="Ask the server that runs there how it does.")
 @click.option("--json", "as_json", is_flag=True, help="With --status: as JSON.")
@@ -50,6 +57,7 @@ def command(
     model: str,
     device: Device,
     threads: int,
+    packs: tuple[Path, ...],
     log_path: Path | None,
     status: bool,
     as_json: bool,
@@ -72,10 +80,17 @@ def command(
     if status:
         _show_status(address, as_json, prometheus)
     else:
-        _serve(address, model, device, threads, log_path)
+        _serve(address, model, device, threads, packs, log_path)
 
 
-def _serve(address: Address, model: str, device: Device, threads: int, log: Path | None) -> None:
+def _serve(
+    address: Address,
+    model: str,
+    device: Device,
+    threads: int,
+    packs: tuple[Path, ...],
+    log: Path | None,
+) -> None:
     from plugin_bridge.server.log import open_log
     from plugin_bridge.server.server import BridgeServer
 
@@ -86,8 +101,8 @@ def _serve(address: Address, model: str, device: Device, threads: int, log: Path
             "encrypted, and whoever learns the token may use the server",
             err=True,
         )
-    sys.setswitchinterval(_SWITCH_SECONDS)
-    server = BridgeServer(address, model, device, threads)
+    sys.setswitchinterval(SWITCH_SECONDS)
+    server = BridgeServer(address, model, device, threads, packs)
 
     def stop(number: int, frame: object) -> None:
         # Whoever asks twice does not want to wait.

@@ -10,6 +10,7 @@ _BENCHES = {
     "network": ("export.bench", "The exported network against PyTorch, in one run."),
     "stream": ("plugin_bridge.bench_stream", "Speed of live streams."),
     "latency": ("plugin_bridge.bench_latency", "Quality and cost over latency."),
+    "bridge": ("plugin_bridge.bench_bridge", "Overhead and capacity of the bridge."),
 }
 
 

@@ -76,11 +76,14 @@ def info(name: str, as_json: bool) -> None:
 def _evidence(evidence: dict[str, Any]) -> str:
     """One graph's part of a report, in a line."""
     speed = evidence["real_time_factor"]
-    nodes = {provider: sum(counts.values()) for provider, counts in evidence["placement"].items()}
+    shares = []
+    for provider, placement in evidence["placements"].items():
+        nodes = {ran: sum(operators.values()) for ran, operators in placement.items()}
+        share = f"{nodes.get(provider, 0)} of {sum(nodes.values())} nodes"
+        shares.append(f"{provider} runs {share}")
     return (
         f"{evidence['bytes'] / 1e6:.1f} MB, opset {evidence['opset']}, IR version "
         f"{evidence['ir_version']}; at most {evidence['worst_max_abs_error']:.1e} and at least "
         f"{evidence['worst_sdr_db']:.0f} dB from PyTorch in {len(evidence['cases'])} cases; "
-        f"real-time factor {speed['best']:.3f} where it was exported; "
-        + ", ".join(f"{count} nodes on {provider}" for provider, count in nodes.items())
+        f"real-time factor {speed['best']:.3f} where it was exported; " + ", ".join(shares)
     )

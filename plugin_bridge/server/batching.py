@@ -78,13 +78,13 @@ class Batcher:
 
     Args:
         estimator: The network.
-        most_rows: Windows × queries in one call.
+        most_frames: Windows × queries × frames in one call; a larger window goes alone.
         name: Of the thread.
     """
 
-    def __init__(self, estimator: MaskEstimator, most_rows: int, name: str) -> None:
+    def __init__(self, estimator: MaskEstimator, most_frames: int, name: str) -> None:
         self._estimator = estimator
-        self._most_rows = most_rows
+        self._most_frames = most_frames
         self._waiting: collections.deque[Ticket] = collections.deque()
         self._changed = threading.Condition()
         self._closing = False
@@ -139,7 +139,7 @@ class Batcher:
             cost = (rows + ticket.rows) * ticket.frames * self._frame_seconds
             fits = not batch or (
                 ticket.frames == batch[0].frames
-                and rows + ticket.rows <= self._most_rows
+                and (rows + ticket.rows) * ticket.frames <= self._most_frames
                 and now + cost <= batch[0].deadline
             )
             if fits:

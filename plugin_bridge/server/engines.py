@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import threading
 from typing import Any
@@ -28,8 +29,6 @@ from plugin_bridge.server.stream import PreparedChange, RefusedError
 _SLACK_SECONDS, _TRACK_SLACK_SECONDS = 0.25, 0.02
 #: Less is no time to compute anything in.
 _LEAST_SLACK_SECONDS = 0.01
-#: Windows × queries in one call of the network.
-_MOST_ROWS = 16
 #: Models that a server loads besides its own.
 _MOST_MODELS = 4
 
@@ -40,27 +39,28 @@ class ServedModel:
     Args:
         separator: The model.
         name: Of the model.
-        most_rows: Windows × queries in one call of the network; 1 does without batches.
+        batches: Run windows of several streams in one call of the network.
     """
 
-    def __init__(self, separator: Separator, name: str, most_rows: int = _MOST_ROWS) -> None:
+    def __init__(self, separator: Separator, name: str, batches: bool = True) -> None:
         estimator = separator.estimator
         assert isinstance(estimator, MaskEstimator)
         self.separator = separator
         self.name = name
-        self.urgent = Batcher(estimator, most_rows, f"{name} realtime")
-        self.patient = Batcher(estimator, most_rows, f"{name} render")
+        most_frames = estimator.batch_frames if batches else 0
+        self.urgent = Batcher(estimator, most_frames, f"{name} realtime")
+        self.patient = Batcher(estimator, most_frames, f"{name} render")
 
     def warm_up(self) -> None:
         """Run the network once on windows of the modes for live use."""
         estimator = self.separator.estimator
-        for mode in ("mix", "track"):
-            try:
-                windows = mode_windows(mode, self.separator.bundle)  # type: ignore[arg-type]
-            except ModeError:
-                continue
-            for frames in windows.lengths(estimator.config):
-                estimator.prepare(1, frames)
+        modes: tuple[Mode, ...] = ("mix", "track")
+        for mode in modes:
+            # Not every model can keep to every mode.
+            with contextlib.suppress(ModeError):
+                windows = mode_windows(mode, self.separator.bundle, _slack_seconds(mode))
+                for frames in windows.lengths(estimator.config):
+                    estimator.prepare(1, frames)
 
     def close(self) -> None:
         """End the threads."""
@@ -140,8 +140,7 @@ class StreamSettings:
         self._mode = _mode(message.mode)
         slack = message.slack
         if slack is None:
-            seconds = _TRACK_SLACK_SECONDS if self._mode == "track" else _SLACK_SECONDS
-            slack = round(seconds * message.sample_rate)
+            slack = round(_slack_seconds(self._mode) * message.sample_rate)
         self.slack = slack
         self._check_contract(message.contract)
         config = model.separator.estimator.config
@@ -232,6 +231,10 @@ def _mode(mode: str | WindowMessage) -> Mode:
         return WindowSeconds(mode.hop, mode.context, mode.look_ahead)
     except AudioSepError as error:
         raise RefusedError(_failure(error)) from None
+
+
+def _slack_seconds(mode: Mode) -> float:
+    return _TRACK_SLACK_SECONDS if mode == "track" else _SLACK_SECONDS
 
 
 def _failure(error: Exception) -> Failure:

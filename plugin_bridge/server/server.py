@@ -9,7 +9,7 @@ import logging
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -43,11 +43,12 @@ class BridgeServer:
         model: Name of an installed model or path of a bundle.
         device: "auto", "cpu" or "cuda".
         threads: Threads of the network on the CPU; 0 takes all cores.
+        packs: Query packs of the model.
         limits: Caps.
         batches: Run windows of several streams in one call of the network.
 
     Raises:
-        BundleError, DeviceError: As :class:`audiosep_core.Separator`.
+        BundleError, DeviceError: As :class:`audiosep_core.Separator`; or a pack does not fit.
     """
 
     def __init__(
@@ -56,6 +57,7 @@ class BridgeServer:
         model: str | Path = DEFAULT_MODEL,
         device: Device = "auto",
         threads: int = 0,
+        packs: Sequence[Path] = (),
         limits: Limits | None = None,
         batches: bool = True,
     ) -> None:
@@ -63,11 +65,13 @@ class BridgeServer:
         self._limits = limits or Limits()
 
         def load(name: str | Path) -> ServedModel:
-            separator = Separator(name, device, threads)
-            most_rows = {} if batches else {"most_rows": 1}
-            return ServedModel(separator, separator.bundle.config.name, **most_rows)
+            # A DAW needs the cores, too.
+            separator = Separator(name, device, threads, spinning=False)
+            return ServedModel(separator, separator.bundle.config.name, batches)
 
         own = load(model)
+        for pack in packs:
+            own.separator.encoder.add_pack(pack)
         own.warm_up()
         self._models = Models(own, load)
         version = importlib.metadata.version("audiosep")
@@ -154,6 +158,7 @@ class BridgeServer:
     def _let_in(self, link: socket.socket, token: str, preparing: ThreadPoolExecutor) -> None:
         if isinstance(self.address, TcpAddress):
             link.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            link.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         protocol = ServerProtocol(self._limits, self._welcome, token)
         with self._lock:
             self._count += 1

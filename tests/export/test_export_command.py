@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import re
 import warnings
 
 import numpy as np
@@ -45,7 +46,7 @@ def test_our_checkpoint_becomes_a_model_that_understands_words(audiosep, bundle,
     code, out, _ = audiosep("models", "info", "out")
     assert code == 0
     assert "dB from PyTorch in 18 cases" in out
-    assert "nodes on CPUExecutionProvider" in out
+    assert re.search(r"CPUExecutionProvider runs (\d+) of \1 nodes", out)
     assert json.loads(audiosep("models", "info", "out", "--json")[1])["report"] == bundle
     waveform = onnxruntime.InferenceSession("out/waveform.onnx")
     assert waveform.get_inputs()[0].shape == [1, 1, 3200]

@@ -2,6 +2,7 @@
 where it does not."""
 
 import copy
+import warnings
 from collections import Counter
 
 import numpy as np
@@ -12,6 +13,7 @@ import torch
 from torch import nn
 
 from audiosep_core.config import SeparatorConfig
+from audiosep_core.device import CPU, CUDA, usable_providers
 from audiosep_core.network import build_network
 from export.graph import IR_VERSION, OPSET, separator_model
 from export.verify import ExportError, verify_separator, verify_waveform
@@ -130,7 +132,23 @@ def test_exports_pass_verification(config, precision, tmp_path):
     assert len({case["batch"] for case in cases}) == 3
     assert evidence["worst_max_abs_error"] == max(case["max_abs_error"] for case in cases)
     assert evidence["bytes"] == path.stat().st_size
-    assert sum(evidence["placement"]["CPUExecutionProvider"].values()) > 50
+    (ran,) = evidence["placements"][CPU].values()
+    assert sum(ran.values()) > 50
+
+
+def test_placements_tell_what_ran_for_every_provider(tmp_path, monkeypatch):
+    """ONNX Runtime runs on the CPU, without a word, what was meant for a provider it lacks."""
+    if CUDA in onnxruntime.get_available_providers():
+        pytest.skip("this ONNX Runtime may have CUDA")
+    net, path = network(SMALL), tmp_path / "separator.onnx"
+    onnx.save(separator_model(net), path)
+    assert usable_providers(path) == [CPU]
+    monkeypatch.setattr("export.verify.usable_providers", lambda graph: [CUDA, CPU])
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        placements = verify_separator(net, path, "fp32")["placements"]
+    assert list(placements) == [CUDA, CPU]
+    assert list(placements[CUDA]) == list(placements[CPU]) == [CPU]
 
 
 def test_half_precision_halves_the_weights():

@@ -39,7 +39,7 @@ def network():
 
 @pytest.fixture
 def batcher(network):
-    made = Batcher(network, 4, "test")
+    made = Batcher(network, 32, "test")
     yield made
     network.go.set()
     made.close()
@@ -140,7 +140,7 @@ def test_an_error_reaches_who_waits_and_the_thread_goes_on(network, batcher):
 
 
 def test_closing_lets_nobody_wait(network):
-    batcher = Batcher(network, 4, "test")
+    batcher = Batcher(network, 32, "test")
     held_up(network, batcher)
     waiting = ticket(1)
     batcher.submit(waiting)
@@ -161,7 +161,7 @@ def test_windows_of_several_streams_come_to_what_each_comes_to_alone(separator):
     rng = np.random.default_rng(0)
     windows = rng.uniform(0, 5, (6, 32, config.bins)).astype(np.float32)
     conditions = separator.encoder.embed(["drums", "speech"])
-    urgent, patient = Batcher(estimator, 16, "urgent"), Batcher(estimator, 16, "patient")
+    urgent, patient = Batcher(estimator, 512, "urgent"), Batcher(estimator, 512, "patient")
     streams = [BatchedEstimator(config, urgent, patient) for _ in windows]
     found = [None] * len(windows)
 

@@ -352,3 +352,17 @@ def test_a_model_replaced_on_disk(start, peer, tmp_path, separator, music):
             other.open("a sound that nobody has ever heard of", stream=2)
         assert other.process(block).shape == block.shape
     assert server.end() == 0
+
+
+def test_a_pack_must_be_for_the_model(start, peer, tmp_path, audiosep):
+    (tmp_path / "queries.txt").write_text("a bell in the fog\n")
+    pack = tmp_path / "bell.safetensors"
+    assert audiosep("queries", "pack", str(tmp_path / "queries.txt"), "-o", str(pack))[0] == 0
+    server = start("--pack", str(pack))
+    with peer(server.address) as client:
+        assert client.open("a bell in the fog", mode="track").rows == 1
+    assert server.end() == 0
+    pack.write_bytes(b"no pack")
+    broken = start("--pack", str(pack), wait=False)
+    assert broken.process.wait(PATIENCE) == 1
+    assert "is damaged" in broken.log.read_text()
