@@ -6,6 +6,7 @@ the channels and the sample type of the file it came from, unless another contai
 
 from __future__ import annotations
 
+import glob
 import os
 import tempfile
 from collections.abc import Iterator
@@ -247,16 +248,25 @@ def writing(writers: list[AudioWriter]) -> Iterator[None]:
             writer.discard()
 
 
-def output_format(reader: AudioReader, format: str | None) -> tuple[str, str, str]:
-    """Container, sample type and file ending for what is made of a file.
+def remove_partial(path: Path) -> None:
+    """Remove what writers that were killed left of a file; no writer may be at work on it."""
+    for partial in path.parent.glob(f".{glob.escape(path.name)}.*.part"):
+        partial.unlink(missing_ok=True)
+
+
+def output_format(reader: AudioReader, format: str | None) -> tuple[str, str]:
+    """Container and sample type for what is made of a file.
 
     Args:
         reader: The input.
         format: A key of :data:`FORMATS`, or None for the input's own.
     """
-    if format is not None:
-        return FORMATS[format]
-    return reader.format, reader.subtype, reader.path.suffix
+    return FORMATS[format][:2] if format is not None else (reader.format, reader.subtype)
+
+
+def output_ending(source: Path, format: str | None) -> str:
+    """The ending of what is made of a file, with its dot; ``format`` as above."""
+    return FORMATS[format][2] if format is not None else source.suffix
 
 
 def is_lossy(subtype: str) -> bool:

@@ -1,4 +1,4 @@
-"""Separation of files: plan what will be written, then write it."""
+"""Separation of a file: the one definition of a job that every kind of run executes."""
 
 from __future__ import annotations
 
@@ -14,26 +14,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from audiosep_core.audio_files import (
-    AUDIO_ENDINGS,
     AudioReader,
     AudioWriter,
     is_lossy,
+    output_ending,
     output_format,
+    remove_partial,
     writing,
 )
-from audiosep_core.errors import AudioFileError, AudioPathError
+from audiosep_core.catalogue import Job
+from audiosep_core.device import Device
+from audiosep_core.errors import AudioFileError, AudioPathError, AudioSepError
+from audiosep_core.models import DEFAULT_MODEL
 from audiosep_core.separator import RESIDUAL, Separator, check_sample_rate
 
 _BLOCK_FRAMES = 1 << 17
 _LONGEST_NAME = 80
-
-
-@dataclasses.dataclass(frozen=True)
-class Job:
-    """One input and the folder its stems go to."""
-
-    source: Path
-    folder: Path
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,39 +51,65 @@ class WrittenStem:
     lossy: bool
 
 
-def plan(inputs: Sequence[Path], output: Path) -> list[Job]:
-    """One job for every input; folders are searched for audio files, below them too.
+@dataclasses.dataclass(frozen=True)
+class Recipe:
+    """What is made of every file: with it and a job any process makes the same stems.
 
-    The stems of ``song.wav`` go to ``output/song/``; below a folder its structure is kept.
-
-    Raises:
-        AudioPathError: An input is missing, a folder holds no audio, or two inputs would
-            share a folder.
+    Attributes:
+        queries: What to separate, tidied and distinct.
+        model: Name of an installed model, or path of a bundle.
+        device: "auto", "cpu" or "cuda".
+        threads: Threads of the network on the CPU; 0 takes all cores. Another number may change
+            the last bit of a sample.
+        packs: Query packs.
+        with_residual: Write what is left over, too.
+        format: "wav" (32-bit float), "flac" (24 bit), or None for each input's own.
     """
-    jobs: dict[Path, Job] = {}
-    for given in inputs:
-        if given.is_dir():
-            found = sorted(
-                path
-                for path in given.rglob("*")
-                if path.suffix.lower() in AUDIO_ENDINGS and path.is_file()
-            )
-            if not found:
-                raise AudioPathError(f"{given} holds no audio file")
-        elif given.exists():
-            found = [given]
-        else:
-            raise AudioPathError(f"{given} does not exist; check the path")
-        for source in found:
-            below = source.parent.relative_to(given) if given.is_dir() else Path()
-            folder = output / below / source.stem
-            if folder in jobs and jobs[folder].source.resolve() != source.resolve():
-                raise AudioPathError(
-                    f"{jobs[folder].source} and {source} would both be written to {folder}; "
-                    "separate them into different folders"
-                )
-            jobs[folder] = Job(source, folder)
-    return list(jobs.values())
+
+    queries: tuple[str, ...]
+    model: str | Path = DEFAULT_MODEL
+    device: Device = "auto"
+    threads: int = 0
+    packs: tuple[Path, ...] = ()
+    with_residual: bool = False
+    format: str | None = None
+
+    def separator(self) -> Separator:
+        """The model, loaded.
+
+        Raises:
+            BundleError: The model or a pack is unknown or damaged.
+            DeviceError: The device cannot be had.
+        """
+        separator = Separator(self.model, self.device, self.threads)
+        for pack in self.packs:
+            separator.encoder.add_pack(pack)
+        return separator
+
+    def stem_paths(self, job: Job) -> dict[str, Path]:
+        """Query, then "residual" if it is written, to file."""
+        names = stem_names(self.queries)
+        if not self.with_residual:
+            del names[RESIDUAL]
+        ending = output_ending(job.source, self.format)
+        return {query: job.folder / (name + ending) for query, name in names.items()}
+
+
+@dataclasses.dataclass(frozen=True)
+class Outcome:
+    """What became of a job.
+
+    Attributes:
+        job: The job.
+        stems: What was written; empty if it failed.
+        error: Why it failed, or None.
+        resumed: Whether an earlier run had done it.
+    """
+
+    job: Job
+    stems: list[WrittenStem] = dataclasses.field(default_factory=list)
+    error: AudioSepError | None = None
+    resumed: bool = False
 
 
 def stem_names(queries: Sequence[str]) -> dict[str, str]:
@@ -103,25 +125,36 @@ def stem_names(queries: Sequence[str]) -> dict[str, str]:
     return names
 
 
+def attempt(
+    separator: Separator,
+    job: Job,
+    recipe: Recipe,
+    progress: Callable[[int, int], object] | None = None,
+) -> Outcome:
+    """Do one job; whatever one file does to it, a catalogue can go on with the next."""
+    try:
+        return Outcome(job, separate_file(separator, job, recipe, progress))
+    except AudioSepError as error:
+        return Outcome(job, error=error)
+    except Exception as error:
+        reason = f"{type(error).__name__}: {error}"
+        return Outcome(job, error=AudioFileError(f"{job.source} cannot be separated: {reason}"))
+
+
 def separate_file(
     separator: Separator,
     job: Job,
-    queries: Sequence[str],
-    *,
-    with_residual: bool = False,
-    overwrite: bool = False,
-    format: str | None = None,
+    recipe: Recipe,
     progress: Callable[[int, int], object] | None = None,
 ) -> list[WrittenStem]:
     """Separate one file into stems, in bounded memory; write all of them or none.
 
+    Files that exist are replaced: :func:`check_output` comes first.
+
     Args:
-        separator: The model.
+        separator: The model, as ``recipe`` gives it.
         job: What to read and where to write.
-        queries: What to separate, tidied and distinct.
-        with_residual: Write what is left over, too.
-        overwrite: Replace files that exist.
-        format: "wav" (32-bit float), "flac" (24 bit), or None for the input's own.
+        recipe: What to make of it.
         progress: Called with the frames done and the frames in all.
 
     Raises:
@@ -132,12 +165,8 @@ def separate_file(
             check_sample_rate(reader.sample_rate)
         except ValueError as error:
             raise AudioFileError(f"{job.source}: {error}") from None
-        container, subtype, ending = output_format(reader, format)
-        names = stem_names(queries)
-        if not with_residual:
-            del names[RESIDUAL]
-        paths = {query: job.folder / (name + ending) for query, name in names.items()}
-        check_output(job, paths, overwrite)
+        container, subtype = output_format(reader, recipe.format)
+        paths = recipe.stem_paths(job)
         writers: list[AudioWriter] = []
         with _new_folder(job.folder), writing(writers):
             for path in paths.values():
@@ -146,24 +175,35 @@ def separate_file(
                         path, reader.sample_rate, reader.channels, container, subtype, reader.frames
                     )
                 )
-            _separate_blocks(separator, reader, queries, writers, progress)
+            _separate_blocks(separator, reader, recipe.queries, writers, progress)
     return [
         WrittenStem(query, writer.path, writer.peak, writer.clipped, is_lossy(subtype))
-        for query, writer in zip(names, writers, strict=True)
+        for query, writer in zip(paths, writers, strict=True)
     ]
 
 
-def check_output(job: Job, paths: dict[str, Path], overwrite: bool) -> None:
+def clear_partial(job: Job, recipe: Recipe) -> None:
+    """Remove what a process left of a job when it was killed: partial files, an empty folder."""
+    for path in recipe.stem_paths(job).values():
+        remove_partial(path)
+    with suppress(OSError):
+        job.folder.rmdir()
+
+
+def check_output(job: Job, recipe: Recipe, overwrite: bool) -> None:
     """Refuse what would destroy a file.
 
     Raises:
         AudioPathError: An output exists and may not be overwritten, or is the input.
     """
-    for path in paths.values():
+    for path in recipe.stem_paths(job).values():
         if path.exists() and path.resolve() == job.source.resolve():
             raise AudioPathError(f"{path} is the input itself; choose another output folder")
         if path.exists() and not overwrite:
-            raise AudioPathError(f"{path} exists; give --overwrite to replace it")
+            raise AudioPathError(
+                f"{path} exists; give --overwrite to replace it, or --resume to keep "
+                "what an earlier run finished"
+            )
 
 
 def _separate_blocks(

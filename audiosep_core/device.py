@@ -24,16 +24,19 @@ _CUDA_OPTIONS = {
 _CAPTURE = "enable_cuda_graph"
 
 
-def open_session(graph: Path, device: Device, threads: int, spinning: bool = True) -> Any:
+def open_session(
+    graph: Path, device: Device, threads: int, capture: bool = True, spinning: bool = True
+) -> Any:
     """A session of a graph.
 
-    On CUDA it can capture its calls as CUDA graphs if every node was placed there.
+    On CUDA it captures calls as CUDA graphs if every node was placed there.
 
     Args:
         graph: An ONNX file.
         device: "cpu", "cuda", or "auto": CUDA where ONNX Runtime can really use it; where it is
             listed and cannot be used, one warning says so.
         threads: Threads inside one call on the CPU; 0 takes all cores.
+        capture: Whether CUDA graphs are wanted.
         spinning: Whether threads that wait for work keep their cores: a tenth quicker where
             nothing else runs, half as quick where something does.
 
@@ -65,7 +68,7 @@ def open_session(graph: Path, device: Device, threads: int, spinning: bool = Tru
         onnxruntime.preload_dlls()
     thread = own_thread(CUDA)
     assert thread is not None
-    session = thread.submit(_load_on_cuda, onnxruntime, graph, threads).result()
+    session = thread.submit(_load_on_cuda, onnxruntime, graph, threads, capture).result()
     if session is not None and session.get_providers()[0] == CUDA:
         return session
     message = (
@@ -88,6 +91,11 @@ def usable_providers(graph: Path) -> list[str]:
     return [CUDA, CPU]
 
 
+def captures(session: Any) -> bool:
+    """Whether a session captures its calls as CUDA graphs."""
+    return session.get_provider_options().get(CUDA, {}).get(_CAPTURE) == "1"
+
+
 @functools.cache
 def own_thread(provider: str) -> Executor | None:
     """The thread that all calls of a provider belong on; None where every thread will do.
@@ -99,10 +107,11 @@ def own_thread(provider: str) -> Executor | None:
     return ThreadPoolExecutor(1, "audiosep-cuda") if provider == CUDA else None
 
 
-def _load_on_cuda(onnxruntime: Any, graph: Path, threads: int) -> Any:
-    """A session that can capture graphs, else one that cannot, else None."""
-    strict = [(CUDA, {**_CUDA_OPTIONS, _CAPTURE: "1"})]
-    for providers in (strict, [(CUDA, _CUDA_OPTIONS), CPU]):
+def _load_on_cuda(onnxruntime: Any, graph: Path, threads: int, capture: bool) -> Any:
+    """A session that captures CUDA graphs if that is wanted, else one that does not, else None."""
+    captured: list[Any] = [(CUDA, {**_CUDA_OPTIONS, _CAPTURE: "1"})]
+    ordinary: list[Any] = [(CUDA, _CUDA_OPTIONS), CPU]
+    for providers in (captured, ordinary) if capture else (ordinary,):
         try:
             return _load(onnxruntime, graph, threads, providers)
         except BundleError:

@@ -73,7 +73,9 @@ SOURCES = {
         licence="MIT AND CC0-1.0",
         provenance=(
             "AudioSep by Liu et al. (arXiv 2308.05037), checkpoint audiosep_base_4M_steps; text "
-            "branch of CLAP by LAION; vocabulary of RoBERTa by Meta AI."
+            "branch of CLAP by LAION; vocabulary of RoBERTa by Meta AI. The page that publishes "
+            "the checkpoint (huggingface.co/spaces/Audio-AGI/AudioSep) states MIT, without a "
+            "word on the weights in particular: see the authors' page."
         ),
     ),
     # Published as ShandaAI/AudioSep-hive; the repository has moved since, with its files as they

@@ -30,6 +30,14 @@ class AudioPathError(UsageError, AudioFileError):
     """An input is missing, or an output is not allowed where it was asked for."""
 
 
+class MetadataError(AudioSepError):
+    """A table or list that describes audio is damaged; the message names line and field."""
+
+
+class SeparatorError(AudioSepError):
+    """A separator that is not ours failed on a mixture, or returned something else than a stem."""
+
+
 class DeviceError(UsageError):
     """The device that was asked for cannot be had."""
 

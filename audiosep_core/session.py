@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import threading
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -10,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from audiosep_core.bundle import SEPARATOR, Bundle
-from audiosep_core.device import CUDA, Device, open_session, own_thread
+from audiosep_core.device import CUDA, Device, captures, open_session, own_thread
 from audiosep_core.prepared import PreparedCall
 
 #: Frames × rows that one call may hold: bounds memory on long windows with many queries.
@@ -43,7 +44,10 @@ class MaskEstimator:
         self, bundle: Bundle, device: Device = "auto", threads: int = 0, spinning: bool = True
     ) -> None:
         self.config = bundle.config
-        self._session = open_session(bundle.path(SEPARATOR), device, threads, spinning)
+        self._open = functools.partial(
+            open_session, bundle.path(SEPARATOR), device, threads, spinning=spinning
+        )
+        self._session = self._open()
         #: The execution provider that was really chosen.
         self.provider: str = self._session.get_providers()[0]
         self._thread = own_thread(self.provider)
@@ -106,9 +110,9 @@ class MaskEstimator:
 
         :meth:`run` and :meth:`masks` then use buffers that were allocated and bound once, and
         allocate nothing on the device; on CUDA they replay a graph where every node was placed
-        there. What was prepared stays until the estimator goes. Results are the same to the bit,
-        and other shapes run as ever. Does nothing for a shape that is ready, nor on the CPU for
-        one so large that its memory is given back after every call.
+        there and could be captured. What was prepared stays until the estimator goes. Results
+        are the same to the bit, and other shapes run as ever. Does nothing for a shape that is
+        ready, nor on the CPU for one so large that its memory is given back after every call.
 
         Args:
             rows: Queries of one window, or windows of several streams.
@@ -124,7 +128,16 @@ class MaskEstimator:
             )
         if self.provider == CUDA or rows * frames <= _LARGE_FRAMES:
             with self._preparing:
-                if (rows, frames) not in self._prepared:
+                if (rows, frames) in self._prepared:
+                    return
+                try:
+                    self._on_its_thread(self._prepare, rows, frames)
+                # What ONNX Runtime raises where a capture fails has no type of its own.
+                except Exception:
+                    if not captures(self._session):
+                        raise
+                    self._session = self._open(capture=False)
+                    self._prepared.clear()
                     self._on_its_thread(self._prepare, rows, frames)
 
     def _prepare(self, rows: int, frames: int) -> None:
@@ -138,7 +151,7 @@ class MaskEstimator:
         # The CPU has nothing to find out about a shape, and a larger one has left it memory.
         if self.provider == CUDA or rows * frames > self._warm:
             call.warm_up()
-            self._warm = rows * frames
+            self._warm = max(self._warm, rows * frames)
         self._prepared[rows, frames] = call
 
     def _call(

@@ -78,6 +78,11 @@ def clap_tower(weights: Mapping[str, Tensor], heads: int = HEADS) -> TextTower:
 def _module(weights: Mapping[str, Tensor], heads: int) -> transformers.ClapTextModelWithProjection:
     try:
         words = weights["text_branch.embeddings.word_embeddings.weight"]
+        if words.shape[1] % heads:
+            raise CheckpointError(
+                f"the text encoder's weights are not CLAP's: {heads} attention heads do not divide "
+                f"{words.shape[1]} values; give laion-clap's checkpoint"
+            )
         config = transformers.ClapTextConfig(
             vocab_size=words.shape[0],
             hidden_size=words.shape[1],

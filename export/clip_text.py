@@ -92,6 +92,11 @@ def _module(
 ) -> transformers.CLIPTextModelWithProjection:
     try:
         words = weights["text_model.embeddings.token_embedding.weight"]
+        if words.shape[1] % heads:
+            raise CheckpointError(
+                f"the text encoder's weights are not CLIP's: {heads} attention heads do not divide "
+                f"{words.shape[1]} values; give a checkpoint of CLIP"
+            )
         config = transformers.CLIPTextConfig(
             vocab_size=words.shape[0],
             hidden_size=words.shape[1],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import ExitStack
 from pathlib import Path
 
 import click
@@ -14,13 +15,15 @@ from audiosep_core.config import CONFIGS, SeparatorConfig, get_config
 from audiosep_core.errors import UsageError
 from audiosep_core.models import DEFAULT_MODEL, packaged_folder
 from export.bundle_writer import write_bundle
+from export.text_source import text_encoder_folder
 
 
 @click.command(
     epilog="""\b
 Examples:
   audiosep export run/ema.pt -o my-model
-  audiosep export audiosep_base_4M_steps.ckpt -o audiosep-base --waveform 10
+  audiosep export audiosep_base_4M_steps.ckpt -o audiosep-base --waveform 10 \\
+      --text-encoder audiosep_base_4M_steps.ckpt
 """
 )
 @click.argument("checkpoint", type=click.Path(path_type=Path))
@@ -55,9 +58,10 @@ Examples:
 @click.option(
     "--text-encoder",
     type=click.Path(path_type=Path),
-    metavar="FOLDER",
-    help="Folder with text_encoder.onnx and tokenizer.json.  [default: the packaged model's, "
-    "where its embeddings fit]",
+    metavar="PATH",
+    help="Folder with text_encoder.onnx and tokenizer.json, or a checkpoint that holds CLAP's "
+    "text branch or OpenAI's CLIP, beside its vocab.json and merges.txt.  [default: the packaged "
+    "model's, where its embeddings fit]",
 )
 @click.option(
     "--waveform",
@@ -101,7 +105,9 @@ def command(
     if samples is not None and samples <= net.config.window // 2:
         least = net.config.window / 2 / net.config.sample_rate
         raise UsageError(f"--waveform must be longer than {least:g} seconds for this network")
-    with console.status("exporting and verifying"):
+    with console.status("exporting and verifying"), ExitStack() as stack:
+        if text_encoder is not None:
+            text_encoder = stack.enter_context(text_encoder_folder(text_encoder))
         bundle = write_bundle(
             net,
             text_encoder,

@@ -26,8 +26,9 @@ ELSEWHERE = (".venv/bin/pip", "python3 -m venv", "python -m training.", "audiose
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
     rng = np.random.default_rng(0)
-    for name in ("song.wav", "album/one.flac", "album/two.wav"):
-        (tmp_path / name).parent.mkdir(exist_ok=True)
+    stems = ("my-stems/song/mixture.wav", "my-stems/song/drums.wav")
+    for name in ("song.wav", "album/one.flac", "album/two.wav", *stems):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         soundfile.write(tmp_path / name, 0.1 * rng.standard_normal((48000, 2)), 48000)
     net = build_network("mini")
     checkpoint = {"config": net.config.to_dict(), "state_dict": net.state_dict()}

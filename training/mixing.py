@@ -1,4 +1,4 @@
-"""Mixtures for training: loudness augmentation and declipping, as the released code does it."""
+"""Mixtures: loudness augmentation and declipping, as the released code does it."""
 
 from __future__ import annotations
 
@@ -37,7 +37,30 @@ def mix(
         mixture, target and background, scaled down together where the mixture would exceed
         full scale: mixture == target + background.
     """
-    background = match_energy(background, target) * np.float32(10 ** (gain_db / 20))
+    return _declipped(target, match_energy(background, target) * np.float32(10 ** (gain_db / 20)))
+
+
+def mix_at(
+    target: NDArray[np.float32], background: NDArray[np.float32], gain_db: float
+) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
+    """Mix two sounds at an exact ratio of their mean powers, as evaluation sets ask for.
+
+    Args:
+        target: (samples,) float32, not silent.
+        background: (samples,) float32, not silent.
+        gain_db: Level of the background over the target's, in dB.
+
+    Returns:
+        mixture, target and background, as :func:`mix` returns them.
+    """
+    powers = [float(np.mean(np.square(audio, dtype=np.float64))) for audio in (target, background)]
+    gain = np.sqrt(powers[0] / powers[1]) * 10 ** (gain_db / 20)
+    return _declipped(target, background * np.float32(gain))
+
+
+def _declipped(
+    target: NDArray[np.float32], background: NDArray[np.float32]
+) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
     mixture = target + background
     peak = float(np.abs(mixture).max())
     if peak > 1:

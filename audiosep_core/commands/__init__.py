@@ -17,6 +17,7 @@ _COMMANDS = {
     "models": ("audiosep_core.commands.models", "List the installed models, or fetch one."),
     "doctor": ("audiosep_core.commands.doctor", "Check the installation, and say what to repair."),
     "export": ("export.commands", "Turn a checkpoint into a bundle."),
+    "evaluate": ("training.evaluation.commands", "Measure separation on benchmarks."),
     "serve": ("plugin_bridge.commands", "Run the bridge for plug-in front-ends."),
     "bench": ("audiosep_core.commands.bench", "Measure speed on this machine."),
 }

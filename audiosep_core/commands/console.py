@@ -32,19 +32,26 @@ device_option: Callable[[Any], Any] = click.option(
 
 
 class FileProgress:
-    """A bar for the file at hand, named with its place among all files."""
+    """A bar over all files where there are several, and one for the file at hand."""
 
     def __init__(self, progress: Progress, files: int) -> None:
         self._progress = progress
         self._files = files
-        self._started = 0
+        self._ended = 0
+        self._all = progress.add_task(self._place(), total=files, visible=files > 1)
+
+    def advance(self) -> None:
+        """Count a file that has ended."""
+        self._ended += 1
+        self._progress.update(self._all, description=self._place(), completed=self._ended)
+
+    def _place(self) -> str:
+        return f"{self._ended}/{self._files} files"
 
     @contextmanager
     def file(self, name: str) -> Iterator[Callable[[int, int], None]]:
         """Show a file until it is done; call what this yields with (done, total)."""
-        self._started += 1
-        place = f"{self._started}/{self._files} " if self._files > 1 else ""
-        task = self._progress.add_task(f"{place}{name}", total=None)
+        task = self._progress.add_task(name, total=None)
 
         def update(done: int, total: int) -> None:
             self._progress.update(task, completed=done, total=total)
@@ -57,7 +64,7 @@ class FileProgress:
 
 @contextmanager
 def file_progress(files: int) -> Iterator[FileProgress]:
-    """A progress bar on a terminal, nothing elsewhere."""
+    """Progress bars on a terminal, nothing elsewhere."""
     columns = (
         TextColumn("{task.description}", markup=False),
         BarColumn(),

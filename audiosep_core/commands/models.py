@@ -67,6 +67,13 @@ def info(name: str, as_json: bool) -> None:
     for graph in ("separator", "waveform"):
         if graph in report:
             rows[graph] = _evidence(report[graph])
+    if "int8" in report:
+        lost = report["int8"]
+        rows["int8"] = (
+            f"loses {lost['sdr_loss_db']:.2f} dB of SDR in the mean of {len(lost['cases'])} "
+            f"mixtures, {lost['times_as_fast_as_float32']:.2f} times as fast as float32 where it "
+            "was exported"
+        )
     if "separator" not in report:
         rows["separator"] = "no report on its fidelity; export the bundle again for one"
     for title, text in rows.items():
@@ -77,7 +84,7 @@ def _evidence(evidence: dict[str, Any]) -> str:
     """One graph's part of a report, in a line."""
     speed = evidence["real_time_factor"]
     shares = []
-    for provider, placement in evidence["placements"].items():
+    for provider, placement in evidence.get("placements", {}).items():
         nodes = {ran: sum(operators.values()) for ran, operators in placement.items()}
         share = f"{nodes.get(provider, 0)} of {sum(nodes.values())} nodes"
         shares.append(f"{provider} runs {share}")

@@ -11,8 +11,10 @@ import numpy as np
 import pytest
 import soundfile
 
-from audiosep_core.batch import plan, stem_names
+from audiosep_core.batch import stem_names
+from audiosep_core.catalogue import plan
 from audiosep_core.errors import AudioPathError
+from audiosep_core.journal import JOURNAL
 
 RATE = 44100
 
@@ -27,7 +29,9 @@ def write(path, frames=RATE, channels=2, rate=RATE, level=0.1, **kinds):
 
 def files_in(folder):
     return sorted(
-        str(path.relative_to(folder)) for path in Path(folder).rglob("*") if path.is_file()
+        str(path.relative_to(folder))
+        for path in Path(folder).rglob("*")
+        if path.is_file() and path.name != JOURNAL
     )
 
 

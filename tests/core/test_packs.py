@@ -192,6 +192,32 @@ def test_film_vectors_stand_for_the_query(bundle: Bundle) -> None:
     np.testing.assert_allclose(found, expected, atol=1e-6)
 
 
+def test_film_vectors_of_a_half_precision_graph_are_rounded_and_no_more(tmp_path: Path) -> None:
+    """Divided by small scales of batch norms, they reach hundreds, of which 0.2 is a rounding."""
+    onnx, torch = pytest.importorskip("onnx"), pytest.importorskip("torch")
+    from audiosep_core.network import build_network
+    from export.film import film_vectors
+    from export.graph import separator_model
+
+    torch.manual_seed(0)
+    net = build_network("mini").eval()
+    for norm in net.modules():
+        if isinstance(norm, torch.nn.BatchNorm2d):
+            norm.weight.data.uniform_(1e-3, 1)
+    conditions = np.random.default_rng(0).standard_normal((3, 384)).astype(np.float32)
+    found = []
+    for precision in ("fp32", "fp16"):
+        path = tmp_path / f"{precision}.onnx"
+        onnx.save(separator_model(net, precision), path)
+        found.append(list(film_vectors(path, conditions).values()))
+    assert len(found[0]) == len(found[1])
+    largest = 0.0
+    for exact, rounded in zip(*found, strict=True):
+        largest = max(largest, float(np.abs(exact).max()))
+        assert np.abs(rounded - exact).max() <= 1e-3 * np.abs(exact).max()
+    assert largest > 100
+
+
 def test_film_vectors_are_as_many_as_the_network_reads() -> None:
     pytest.importorskip("torch")
     from audiosep_core.network import build_network, film_sites, is_unused_site

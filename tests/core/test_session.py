@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import audiosep_core.session
+from audiosep_core.prepared import PreparedCall
 from audiosep_core.session import MaskEstimator
 
 SHAPES = [(1, 32), (3, 32), (2, 64)]
@@ -93,6 +94,31 @@ def test_a_shape_too_large_to_keep_is_not_prepared(estimator, monkeypatch):
     estimator.prepare(9, 64)
     with pytest.raises(TypeError):
         estimator.prepare(8, 64)
+
+
+def test_without_a_capture_it_runs_all_the_same(estimator, plain, monkeypatch):
+    """As on a GPU where a node of the graph cannot be captured."""
+    estimator.prepare(1, 32)
+    opened, warm_up = [], PreparedCall.warm_up
+
+    def failing(call):
+        if not opened:
+            raise RuntimeError("operation not permitted when stream is capturing")
+        warm_up(call)
+
+    def reopen(capture):
+        opened.append(capture)
+        return plain._session
+
+    monkeypatch.setattr(PreparedCall, "warm_up", failing)
+    with pytest.raises(RuntimeError, match="not permitted"):
+        estimator.prepare(2, 32)
+    monkeypatch.setattr(estimator, "_open", reopen)
+    monkeypatch.setattr(audiosep_core.session, "captures", lambda session: True)
+    estimator.prepare(2, 32)
+    assert opened == [False]
+    inputs = windows(estimator.config, 2, 32)
+    np.testing.assert_array_equal(estimator.run(*inputs), plain.run(*inputs))
 
 
 @pytest.mark.parametrize("shape", [(0, 32), (1, 0), (1, 33)])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -19,7 +20,10 @@ import tokenizers
 import torch
 import transformers
 
+from audiosep_core import Separator
 from audiosep_core.checkpoint import CheckpointError, text_weights
+from audiosep_core.config import SeparatorConfig
+from audiosep_core.network import build_network
 from audiosep_core.text import TextEncoder
 from export.bpe_tokenizer import clip_tokenizer, roberta_tokenizer
 from export.clap_text import clap_tower, export_clap_text
@@ -321,6 +325,37 @@ def test_the_runtime_runs_the_folder(
             output = tower.module(input_ids=ids, attention_mask=torch.ones_like(ids)).text_embeds
         expected = torch.nn.functional.normalize(output, dim=1)[0].numpy()
         assert 1 - float(embedding @ expected) <= 1e-5
+
+
+@pytest.mark.parametrize("kind", ["clap", "clip"])
+def test_the_command_exports_a_checkpoint_of_either(
+    kind: str, audiosep: Callable, tmp_path: Path, roberta_files: list[Path], clip_files: list[Path]
+) -> None:
+    config = SeparatorConfig("tiny", window=256, hop=64, widths=(16,) * 6, condition_size=512)
+    torch.manual_seed(0)
+    state = build_network(config).state_dict()
+    torch.save({"state_dict": state, "config": config.to_dict()}, "net.pt")
+    files = roberta_files if kind == "clap" else clip_files
+    words = len(json.loads(files[0].read_text(encoding="utf-8")))
+    # The command takes the released towers' 12 and 8 heads.
+    shapes = clap_shapes(96, 160, 2, words) if kind == "clap" else clip_shapes(64, 2, words)
+    torch.save(fill(shapes), "text.pt")
+    export = ("export", "net.pt", "-o", "out", "--text-encoder", "text.pt")
+    code, _, err = audiosep(*export)
+    assert code == 1
+    assert "vocab.json does not exist" in err
+    for file, name in zip(files, ("vocab.json", "merges.txt"), strict=True):
+        shutil.copyfile(file, tmp_path / name)
+    code, _, err = audiosep(*export)
+    assert code == 0, err
+    separator = Separator(tmp_path / "out", device="cpu", threads=1)
+    assert separator.encoder.embed(["a dog barks"]).shape == (1, 512)
+    odd = clap_shapes(50, 160, 2, words) if kind == "clap" else clip_shapes(50, 2, words)
+    for weights, words in ((fill(odd), "heads do not"), ({"a": torch.ones(1)}, "holds neither")):
+        torch.save(weights, "text.pt")
+        code, _, err = audiosep(*export, "--overwrite")
+        assert code == 1
+        assert words in err
 
 
 @pytest.mark.slow

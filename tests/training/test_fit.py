@@ -8,10 +8,8 @@ import pytest
 import torch
 
 from audiosep_core.config import CONFIGS, SeparatorConfig
-from plugin_bridge.bench_latency import read_items
 from training import fit
 from training.corpus.store import Corpus, CorpusWriter, quantise
-from training.items import write_items
 from training.pairs import PairSampler, held_out
 
 TINY = SeparatorConfig(
@@ -131,13 +129,3 @@ def test_short_clips_are_placed_in_silence(corpus):
     audio = sampler.source(np.random.default_rng(0)).audio
     assert audio.shape == (100_000,)
     assert 30_000 < np.count_nonzero(audio) <= 40_000
-
-
-def test_items_are_what_the_latency_bench_reads(corpus, tmp_path):
-    write_items(Corpus(corpus), tmp_path, count=2, seconds=0.5, seed=1)
-    items = read_items(tmp_path)
-    expected = list(held_out(Corpus(corpus), 2, 16_000, seed=1))
-    assert [item.query for item in items] == [query for _, query in expected]
-    for item, (mixture, _) in zip(items, expected, strict=True):
-        assert np.array_equal(item.mixture[0], mixture.mixture)
-        assert np.array_equal(item.target[0], mixture.sources[0].audio)

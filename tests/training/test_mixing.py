@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from training.mixing import match_energy, mix
+from training.mixing import match_energy, mix, mix_at
 
 
 def energy(signal):
@@ -22,6 +22,17 @@ def test_gain_is_over_the_targets_energy(level, gain):
     clamped = np.clip(-level, 10 * np.log10(0.02), 10 * np.log10(50)) + level + gain
     ratio = 10 * np.log10(energy(background) / energy(target))
     assert ratio == pytest.approx(clamped, abs=1e-2)
+    assert np.array_equal(mixture, target + background)
+    assert np.abs(mixture).max() <= 1
+
+
+@given(level=st.floats(-60, 20), gain=st.integers(-15, 10))
+def test_exact_ratios_know_no_clamp(level, gain):
+    rng = np.random.default_rng(1)
+    target = (0.1 * rng.standard_normal(4000)).astype(np.float32)
+    background = (target[::-1] * 10 ** (level / 20)).astype(np.float32)
+    mixture, target, background = mix_at(target, background, gain)
+    assert 10 * np.log10(energy(background) / energy(target)) == pytest.approx(gain, abs=1e-3)
     assert np.array_equal(mixture, target + background)
     assert np.abs(mixture).max() <= 1
 

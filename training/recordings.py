@@ -1,0 +1,216 @@
+"""The recordings of public corpora, found by the tables that the corpora are distributed with."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import re
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+from audiosep_core.audio_files import AUDIO_ENDINGS, AudioReader
+from audiosep_core.errors import AudioPathError, MetadataError
+from training.tables import read_table
+
+#: Length of a segment of a longer recording, and of clips of videos.
+SEGMENT_SECONDS = 10
+CLIP_SECONDS = 10
+_SEGMENT = re.compile(r"(.+)_(\d+)")
+
+
+@dataclasses.dataclass(frozen=True)
+class Recording:
+    """A recording of a corpus, or a segment of one.
+
+    Attributes:
+        path: The file.
+        labels: What is heard in it; two recordings that share none are of other classes.
+        captions: Sentences about it.
+        segment: Number of the segment, of :data:`SEGMENT_SECONDS` each; None for the whole.
+    """
+
+    path: Path
+    labels: tuple[str, ...]
+    captions: tuple[str, ...] = ()
+    segment: int | None = None
+
+    @property
+    def name(self) -> str:
+        """File name, with the number of the segment if it is one: ``abc_3.wav``."""
+        return self.path.name if self.segment is None else f"{self.path.stem}_{self.segment}.wav"
+
+
+class Shelf:
+    """Finds the audio files of a corpus by name, wherever below a folder they lie."""
+
+    def __init__(self, folder: Path) -> None:
+        if not folder.is_dir():
+            raise AudioPathError(f"{folder} is no folder; name the one with the raw corpus")
+        self.folder = folder
+        self.files = sorted(
+            path
+            for path in folder.rglob("*")
+            if path.suffix.lower() in AUDIO_ENDINGS and path.is_file()
+        )
+        self._by_stem = {path.stem: path for path in self.files}
+        if not self.files:
+            raise AudioPathError(f"{folder} holds no audio file")
+
+    def find(self, *names: str) -> Path | None:
+        """The file of the first of some names (without ending) that there is."""
+        for name in names:
+            if name in self._by_stem:
+                return self._by_stem[name]
+        return None
+
+    def recording(self, name: str) -> Recording | None:
+        """A file by its name in a released table, which may stand for a ten-second segment."""
+        stem = Path(name).stem
+        if path := self.find(stem):
+            return Recording(path, ())
+        if (match := _SEGMENT.fullmatch(stem)) and (path := self.find(match[1])):
+            return Recording(path, (), segment=int(match[2]))
+        return None
+
+    def clip(self, youtube_id: str, start: float) -> Path | None:
+        """A clip of a YouTube video from a second on, by the names that downloaders give it."""
+        first = int(start)
+        last = first + CLIP_SECONDS
+        pieces = (
+            f"{first}",
+            f"{first:06d}",
+            f"{first}_{last}",
+            f"{start:.3f}_{start + CLIP_SECONDS:.3f}",
+            f"{1000 * first}",
+            f"{1000 * first}_{1000 * last}",
+        )
+        names = [youtube_id, *(f"{youtube_id}_{piece}" for piece in pieces)]
+        return self.find(*names, *(f"Y{name}" for name in names))
+
+    def table(self, given: Path | None, *names: str) -> Path:
+        """A table: the one that was named, else the first of these names below the folder."""
+        if given is not None:
+            return given
+        for name in names:
+            for path in sorted(self.folder.rglob(name)):
+                return path
+        raise AudioPathError(
+            f"{self.folder} holds no {' or '.join(names)}; name the table with --metadata"
+        )
+
+
+Reader = Callable[[Shelf, Path | None], Iterator[Recording]]
+
+
+def read_esc50(shelf: Shelf, metadata: Path | None) -> Iterator[Recording]:
+    """ESC-50: ``meta/esc50.csv`` with ``filename`` and ``category``."""
+    for row in read_table(shelf.table(metadata, "esc50.csv"), ["filename", "category"]):
+        label = row.text("category").replace("_", " ")
+        if path := shelf.find(Path(row.text("filename")).stem):
+            yield Recording(path, (label,), (label,))
+
+
+def read_audioset(shelf: Shelf, metadata: Path | None) -> Iterator[Recording]:
+    """AudioSet: ``eval_segments.csv``, and ``class_labels_indices.csv`` for the labels' names."""
+    names = _audioset_names(shelf)
+    columns = ["YTID", "start_seconds", "end_seconds", "positive_labels"]
+    for row in read_table(shelf.table(metadata, "eval_segments.csv"), columns, names=columns):
+        labels = []
+        for mid in row.text("positive_labels").split(","):
+            if mid not in names:
+                raise row.fault("positive_labels", f"names {mid!r}, which has no name in the list")
+            labels.append(names[mid])
+        if path := shelf.clip(row.text("YTID"), row.seconds("start_seconds")):
+            yield Recording(path, tuple(labels), (", ".join(labels),))
+
+
+def read_audiocaps(shelf: Shelf, metadata: Path | None) -> Iterator[Recording]:
+    """AudioCaps: ``test.csv`` with ``youtube_id``, ``start_time`` and one ``caption`` a row.
+
+    The labels come from AudioSet's lists of segments, where they lie beside the audio.
+    """
+    labels = _audioset_labels(shelf)
+    captions: dict[tuple[str, float], list[str]] = {}
+    columns = ["youtube_id", "start_time", "caption"]
+    for row in read_table(shelf.table(metadata, "test.csv"), columns):
+        key = (row.text("youtube_id"), row.seconds("start_time"))
+        captions.setdefault(key, []).append(row.text("caption"))
+    for (youtube_id, start), sentences in captions.items():
+        if path := shelf.clip(youtube_id, start):
+            yield Recording(path, labels.get(youtube_id, ()), tuple(sentences))
+
+
+def read_clotho(shelf: Shelf, metadata: Path | None) -> Iterator[Recording]:
+    """Clotho v2: ``clotho_captions_evaluation.csv``, and its metadata's keywords as labels."""
+    keywords: dict[str, tuple[str, ...]] = {}
+    for table in sorted(shelf.folder.rglob("clotho_metadata_evaluation.csv")):
+        for row in read_table(table, ["file_name", "keywords"]):
+            words = row.values["keywords"].split(";")
+            keywords[row.text("file_name")] = tuple(word.strip() for word in words if word.strip())
+    columns = ["file_name", *(f"caption_{number}" for number in range(1, 6))]
+    for row in read_table(shelf.table(metadata, "clotho_captions_evaluation.csv"), columns):
+        name = row.text("file_name")
+        if path := shelf.find(Path(name).stem):
+            sentences = tuple(row.text(column) for column in columns[1:])
+            yield Recording(path, keywords.get(name, ()), sentences)
+
+
+def read_vggsound(shelf: Shelf, metadata: Path | None) -> Iterator[Recording]:
+    """VGGSound's test clips: ``vggsound.csv``, without a head: video, second, label, split."""
+    columns = ["youtube_id", "start_seconds", "label", "split"]
+    for row in read_table(shelf.table(metadata, "vggsound.csv"), columns, names=columns):
+        if row.text("split") != "test":
+            continue
+        if path := shelf.clip(row.text("youtube_id"), row.seconds("start_seconds")):
+            yield Recording(path, (row.text("label"),), (row.text("label"),))
+
+
+def read_music(shelf: Shelf, metadata: Path | None) -> Iterator[Recording]:
+    """MUSIC: ``MUSIC_solo_videos.json``, or a folder for each instrument; ten-second segments."""
+    try:
+        table = shelf.table(metadata, "MUSIC_solo_videos.json")
+    except AudioPathError:
+        found = [(path, path.parent.name) for path in shelf.files]
+    else:
+        found = []
+        for instrument, videos in _music_videos(table).items():
+            paths = [shelf.find(str(video), f"Y{video}") for video in videos]
+            found += [(path, instrument) for path in paths if path is not None]
+    for path, instrument in found:
+        label = instrument.replace("_", " ")
+        with AudioReader(path) as reader:
+            segments = reader.frames // (SEGMENT_SECONDS * reader.sample_rate)
+        for segment in range(segments):
+            yield Recording(path, (label,), (label,), segment)
+
+
+def _music_videos(table: Path) -> dict[str, Sequence[str]]:
+    try:
+        videos = json.loads(table.read_text(encoding="utf-8"))["videos"]
+        return {str(name): list(ids) for name, ids in videos.items()}
+    except json.JSONDecodeError as error:
+        raise MetadataError(f"{table} line {error.lineno}: {error.msg}; mend it") from None
+    except (UnicodeDecodeError, KeyError, TypeError, AttributeError):
+        raise MetadataError(
+            f"{table} is not as MUSIC has it: the field 'videos' holds, for each instrument, a "
+            "list of videos"
+        ) from None
+
+
+def _audioset_names(shelf: Shelf) -> dict[str, str]:
+    table = shelf.table(None, "class_labels_indices.csv")
+    columns = ["mid", "display_name"]
+    return {row.text("mid"): row.text("display_name") for row in read_table(table, columns)}
+
+
+def _audioset_labels(shelf: Shelf) -> dict[str, tuple[str, ...]]:
+    """YouTube's id to labels, from all of AudioSet's lists of segments that there are."""
+    labels: dict[str, tuple[str, ...]] = {}
+    tables = sorted(shelf.folder.rglob("*_segments.csv"))
+    names = _audioset_names(shelf) if tables else {}
+    columns = ["YTID", "start_seconds", "end_seconds", "positive_labels"]
+    for table in tables:
+        for row in read_table(table, columns, names=columns):
+            mids = row.text("positive_labels").split(",")
+            labels[row.text("YTID")] = tuple(names.get(mid, mid) for mid in mids)
+    return labels
