@@ -21,6 +21,7 @@ from plugin_bridge.client.failures import lost
 from plugin_bridge.client.keeper import Keeper
 from plugin_bridge.client.link import Link
 from plugin_bridge.client.request import MAX_BLOCK, StreamRequest
+from plugin_bridge.client.status import ask
 from plugin_bridge.client.stream import StreamState
 from plugin_bridge.engine import Outputs
 from plugin_bridge.modes import Mode
@@ -156,11 +157,9 @@ class BridgeClient:
             BridgeError: No server answers, or it refuses.
             AddressError: The server's token cannot be read.
         """
-        link, token = self._connect()
-        with contextlib.closing(link):
-            link.ask(link.exchange.hello, token)
-            text = link.ask(link.exchange.statistics, server=True, prometheus=prometheus).payload
-        return text.decode() if prometheus else json.loads(text)
+        kind = "prometheus" if prometheus else "json"
+        text = ask(self.address, kind, self._timeout, self._token)
+        return text if prometheus else json.loads(text)
 
     def close(self) -> None:
         """Close all streams; what they held back is lost."""
