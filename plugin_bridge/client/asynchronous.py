@@ -138,7 +138,7 @@ class AsyncBridgeClient:
 class AsyncBridgeStream(StreamState):
     """One stream; made by :meth:`AsyncBridgeClient.open`. One task at a time may use it.
 
-    It keeps to the contracts as :class:`plugin_bridge.client.blocking.BridgeStream` does.
+    It keeps to the contracts as :class:`plugin_bridge.client.blocking_stream.BridgeStream` does.
     """
 
     def __init__(
@@ -186,9 +186,11 @@ class AsyncBridgeStream(StreamState):
         """End the stream: as :meth:`BridgeStream.flush`."""
         self._check_open()
         await self._with_link(lambda link: link.ask(link.exchange.flush))
-        tail = self._take(self.latency_samples)
-        self._refusals()
-        self._restarted()
+        try:
+            tail = self._take(self.latency_samples)
+            self._refusals()
+        finally:
+            self._restarted()
         return tail
 
     async def reset(self) -> None:
@@ -255,6 +257,11 @@ class AsyncBridgeStream(StreamState):
             if self._link is link:
                 self._lose(error)
             return None
+        except BaseException:
+            # Nobody knows what the server has heard.
+            if self._link is link:
+                self._lose(BridgeError("a call was interrupted; reset() the stream"))
+            raise
 
     async def _keep(self) -> None:
         """Look after the connection for as long as the stream is open."""

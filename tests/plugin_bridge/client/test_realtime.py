@@ -439,6 +439,45 @@ def test_idle_connections_are_kept(fake, music, wait_until):
         assert Exchange("").idle_seconds == 300
 
 
+def test_a_flush_that_is_not_whole_begins_anew(start, local, music, feed):
+    server = start()
+    audio = music(2, 96_000)
+    with BridgeClient(socket=server.socket) as client:
+        stream = client.open("drums", RATE, 2, OWN, slack=SLACK)
+        play(stream, audio, [])
+        server.kill()
+        play(stream, audio, [])
+        server.start()
+        play(stream, audio, [], until=lambda: stream.connected)
+        stream.contract = "render"
+        with pytest.raises(BridgeError, match="bounce"):
+            stream.flush()
+        engine = StreamingSeparator("drums", RATE, 2, OWN, local)
+        out = feed(stream, audio, flush=True)
+        assert np.array_equal(out[:, SLACK:], feed(engine, audio, flush=True))
+
+
+def test_an_interrupted_call_leaves_no_shift(start, local, music, feed):
+    server = start()
+    audio = music(2, 48_000)
+
+    async def run():
+        async with AsyncBridgeClient(socket=server.socket) as client:
+            stream = await client.open("drums", RATE, 2, "track", "render")
+            await stream.process(audio)
+            server.pause()
+            with pytest.raises(asyncio.TimeoutError):
+                await asyncio.wait_for(stream.flush(), 0.05)
+            server.resume()
+            with pytest.raises(BridgeError, match="interrupted"):
+                await stream.process(audio)
+            await stream.reset()
+            return np.concatenate([await stream.process(audio), await stream.flush()], -1)
+
+    engine = StreamingSeparator("drums", RATE, 2, "track", local)
+    assert np.array_equal(asyncio.run(run()), feed(engine, audio, flush=True))
+
+
 def test_asyncio_survives_a_killed_server(start, music, nothing_left):
     server = start()
     audio = music(2, 96_000)
