@@ -12,6 +12,8 @@ import soundfile
 import torch
 
 from audiosep_core.network import build_network
+from plugin_bridge.address import default_address
+from plugin_bridge.server.server import BridgeServer, running
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -55,8 +57,22 @@ def test_shell(snippet, folder):
     run(["sh", "-ec", snippet], folder)
 
 
-@pytest.mark.parametrize("snippet", PYTHON)
+@pytest.fixture
+def bridge(folder, monkeypatch):
+    """A server where clients look for it."""
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(folder))
+    server = BridgeServer(default_address(), device="cpu", threads=1)
+    with running(server):
+        yield
+
+
+@pytest.mark.parametrize("snippet", [text for text in PYTHON if "Bridge" not in text])
 def test_python(snippet, folder):
+    run([sys.executable, "-c", snippet], folder)
+
+
+@pytest.mark.parametrize("snippet", [text for text in PYTHON if "Bridge" in text])
+def test_python_over_the_bridge(snippet, folder, bridge):
     run([sys.executable, "-c", snippet], folder)
 
 

@@ -138,7 +138,7 @@ class AsyncBridgeClient:
 class AsyncBridgeStream(StreamState):
     """One stream; made by :meth:`AsyncBridgeClient.open`. One task at a time may use it.
 
-    It keeps to the contracts as :class:`plugin_bridge.client.blocking.BridgeStream` does.
+    It keeps to the contracts as :class:`plugin_bridge.client.blocking_stream.BridgeStream` does.
     """
 
     def __init__(
@@ -172,6 +172,8 @@ class AsyncBridgeStream(StreamState):
         self._alignment.push(block)
         try:
             await self._with_link(self._exchange_block, block)
+            # Others must get their turn, the event loop to receive among them.
+            await asyncio.sleep(0)
         except BaseException:
             # Whoever goes on in spite of it stays in time.
             self._alignment.take(count)
@@ -184,9 +186,11 @@ class AsyncBridgeStream(StreamState):
         """End the stream: as :meth:`BridgeStream.flush`."""
         self._check_open()
         await self._with_link(lambda link: link.ask(link.exchange.flush))
-        tail = self._take(self.latency_samples)
-        self._refusals()
-        self._restarted()
+        try:
+            tail = self._take(self.latency_samples)
+            self._refusals()
+        finally:
+            self._restarted()
         return tail
 
     async def reset(self) -> None:
@@ -230,10 +234,8 @@ class AsyncBridgeStream(StreamState):
             sequence = link.send(link.exchange.audio, piece)
             while wait and link.exchange.answered < sequence:
                 await link.wait()
-        if not wait:
-            await asyncio.sleep(0)
-            if link.unsent > self._most_unsent:
-                raise lost(str(self._client.address), "it takes no audio")
+        if not wait and link.unsent > self._most_unsent:
+            raise lost(str(self._client.address), "it takes no audio")
 
     async def _with_link(self, action: Callable[..., Any], *arguments: Any) -> Any:
         """Do something with the connection, if there is one; give what it gives, or None.
@@ -255,6 +257,11 @@ class AsyncBridgeStream(StreamState):
             if self._link is link:
                 self._lose(error)
             return None
+        except BaseException:
+            # Nobody knows what the server has heard.
+            if self._link is link:
+                self._lose(BridgeError("a call was interrupted; reset() the stream"))
+            raise
 
     async def _keep(self) -> None:
         """Look after the connection for as long as the stream is open."""

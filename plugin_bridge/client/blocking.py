@@ -2,29 +2,24 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import math
 import threading
-from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from audiosep_core.errors import BridgeError
 from audiosep_core.selection import Queries
 from plugin_bridge.address import Address, choose_address
-from plugin_bridge.client.failures import lost
+from plugin_bridge.client.blocking_stream import BridgeStream
 from plugin_bridge.client.keeper import Keeper
 from plugin_bridge.client.link import Link
 from plugin_bridge.client.request import MAX_BLOCK, StreamRequest
-from plugin_bridge.client.stream import StreamState
+from plugin_bridge.client.status import ask
 from plugin_bridge.engine import Outputs
 from plugin_bridge.modes import Mode
-from plugin_bridge.protocol.messages import Change, Contract, Open, Opened
+from plugin_bridge.protocol.messages import Contract, Open, Opened
 
 #: Seconds without a byte of the server after which waiting for it fails.
 TIMEOUT_SECONDS = 60.0
@@ -156,11 +151,9 @@ class BridgeClient:
             BridgeError: No server answers, or it refuses.
             AddressError: The server's token cannot be read.
         """
-        link, token = self._connect()
-        with contextlib.closing(link):
-            link.ask(link.exchange.hello, token)
-            text = link.ask(link.exchange.statistics, server=True, prometheus=prometheus).payload
-        return text.decode() if prometheus else json.loads(text)
+        kind = "prometheus" if prometheus else "json"
+        text = ask(self.address, kind, self._timeout, self._token)
+        return text if prometheus else json.loads(text)
 
     def close(self) -> None:
         """Close all streams; what they held back is lost."""
@@ -192,220 +185,3 @@ class BridgeClient:
             if stream in self._streams:
                 self._streams.remove(stream)
                 self._reconnects += stream.reconnects
-
-
-class BridgeStream(StreamState):
-    """One stream; made by :meth:`BridgeClient.open`. One thread at a time may use it.
-
-    In the contract "realtime" no call but :meth:`flush` and :meth:`statistics` waits for the
-    server: what it has not answered in time is the mixture, equally late. Blocks must be shorter
-    than the slack. If the connection is lost, it is opened again in the background.
-
-    In the contract "render" every frame is separated, or there is an error.
-    """
-
-    def __init__(
-        self, client: BridgeClient, request: StreamRequest, link: Link, opened: Opened
-    ) -> None:
-        super().__init__(request, opened)
-        self._client = client
-        self._link: Link | None = None
-        self._offered: tuple[Link, Opened] | None = None
-        self._offering = threading.Lock()
-        self._use(link)
-
-    def __enter__(self) -> BridgeStream:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
-
-    def process(self, block: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Take a block, return as many frames, ``latency_samples`` behind.
-
-        Args:
-            block: (channels, n) float32, contiguous, n of at least 1.
-
-        Returns:
-            (channels, n) float32; for the other ``outputs``, (rows, channels, n).
-
-        Raises:
-            TypeError, ValueError: As :meth:`plugin_bridge.StreamingSeparator.process`.
-            BridgeError: In the contract "render", the connection is lost; :meth:`reset` opens
-                it again.
-        """
-        block, count = self._sound(block), block.shape[1]
-        self._accept_offer()
-        self._alignment.push(block)
-        try:
-            self._with_link(self._exchange_block, block)
-        except BaseException:
-            # Whoever goes on in spite of it stays in time.
-            self._alignment.take(count)
-            raise
-        out = self._take(count)
-        self._refusals()
-        return out
-
-    def flush(self) -> NDArray[np.float32]:
-        """End the stream: the last ``latency_samples`` frames. The next block starts a new one.
-
-        Waits for the server in both contracts. In "realtime" the mixture stands in if it is gone.
-
-        Raises:
-            BridgeError: In the contract "render", the connection is lost.
-        """
-        self._accept_offer()
-        self._with_link(lambda link: link.ask(link.exchange.flush))
-        tail = self._take(self.latency_samples)
-        self._refusals()
-        self._restarted()
-        return tail
-
-    def reset(self) -> None:
-        """Forget all sound; queries and levels stay.
-
-        Raises:
-            BridgeError: In the contract "render", the connection is lost and cannot be opened.
-        """
-        self._check_open()
-        self._restarted()
-        self._accept_offer()
-        if self._link is not None:
-            self._try_link(lambda link: link.send(link.exchange.reset))
-        if self._link is None and self.contract == "render":
-            self.offer(*self._client._open(self._request.message()))
-            self._accept_offer()
-
-    def set_queries(self, queries: Queries, position: int | None = None) -> None:
-        """Separate something else, or at other levels.
-
-        Args:
-            queries: As in :meth:`BridgeClient.open`.
-            position: Frame of the input, counted from the start or the last reset, from which
-                on; by default the next. A position that has passed takes effect at once.
-
-        Raises:
-            QueryError: A query is empty or too long, or all are negative. What only the server
-                finds out comes with a later :meth:`process` in the contract "render", and is the
-                ``last_error`` otherwise.
-            ValueError: With ``outputs="stems"``, the number of stems would change.
-        """
-        self._change(position, queries=queries)
-
-    def statistics(self) -> dict[str, Any]:
-        """Figures of the stream: those of this side, and as ``server`` those of the server.
-
-        The latter are None while there is no connection.
-        """
-        self._accept_offer()
-        reply = self._try_link(lambda link: link.ask(link.exchange.statistics))
-        server = None if reply is None else json.loads(reply.payload)
-        return {**self._figures(), "server": server}
-
-    def close(self) -> None:
-        """End the stream; what it held back is lost."""
-        with self._offering:
-            self._closed = True
-            offered, self._offered = self._offered, None
-        if offered:
-            offered[0].close()
-        if self._link is not None:
-            with contextlib.suppress(BridgeError):
-                self._link.send(self._link.exchange.close)
-            self._lose(BridgeError("the stream is closed"))
-        self._client._forget(self)
-
-    def link_in_use(self) -> Link | None:
-        """For the keeper: the connection that may fall silent."""
-        offered = self._offered
-        return self._link or (offered[0] if offered else None)
-
-    def wanted(self) -> Open | None:
-        """For the keeper: what to open in the background, if the connection is lost."""
-        has_one = self._link is not None or self._offered is not None
-        if self._closed or has_one or self.contract == "render":
-            return None
-        return self._request.message()
-
-    def offer(self, link: Link, opened: Opened) -> None:
-        """For the keeper: a new connection, which the next call takes over.
-
-        Raises:
-            BridgeError: It is another kind of stream than the one before.
-        """
-        self._check_same(opened)
-        with self._offering:
-            welcome = not self._closed and self._link is None and self._offered is None
-            if welcome:
-                self._offered = link, opened
-        if not welcome:
-            link.close()
-
-    def failed(self, error: Exception) -> None:
-        """For the keeper: why there is no new connection."""
-        self.last_error = error
-
-    def _exchange_block(self, link: Link, block: NDArray[np.float32]) -> None:
-        wait = self.contract == "render"
-        for piece in self._pieces(block):
-            sequence = link.send(link.exchange.audio, piece)
-            if wait:
-                link.drain()
-                while link.exchange.answered < sequence:
-                    link.receive(wait=True)
-        if not wait:
-            link.receive()
-            if link.unsent > self._most_unsent:
-                raise lost(str(self._client.address), "it takes no audio")
-
-    def _with_link(self, action: Callable[..., Any], *arguments: Any) -> Any:
-        """Do something with the connection, if there is one; give what it gives, or None.
-
-        Raises:
-            BridgeError: There is none, or it gets lost, in the contract "render".
-        """
-        self._check_open()
-        outcome = self._try_link(action, *arguments)
-        self._check_connected()
-        return outcome
-
-    def _try_link(self, action: Callable[..., Any], *arguments: Any) -> Any:
-        link = self._link
-        if link is None:
-            return None
-        try:
-            return action(link, *arguments)
-        except BridgeError as error:
-            self._lose(error)
-            return None
-
-    def _accept_offer(self) -> None:
-        """Take over the connection that was opened in the background."""
-        if self._offered is not None:
-            # The keeper looks at both, and never may see neither.
-            self._use(self._offered[0])
-            self._offered = None
-            self.reconnects += 1
-
-    def _use(self, link: Link) -> None:
-        self._link = link
-        self._adopt(link.exchange)
-
-    def _lose(self, error: BridgeError) -> None:
-        super()._lose(error)
-        link, self._link = self._link, None
-        if link is not None:
-            link.close()
-        self._seek()
-
-    def _seek(self) -> None:
-        self._client._lost_one()
-
-    def _say_change(self, change: Change, before: dict[str, Any]) -> None:
-        self._try_link(lambda link: link.send(link.exchange.change, change, before))

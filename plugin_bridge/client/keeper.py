@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Protocol
 
 from audiosep_core.errors import AudioSepError, BridgeError
@@ -85,6 +85,7 @@ class Keeper:
 
     def _open_lost(self, streams: Iterable[Kept]) -> bool:
         """Open what is lost; whether nothing is lost any more."""
+        all_open = True
         for stream in streams:
             message = stream.wanted()
             if message is None:
@@ -96,16 +97,15 @@ class Keeper:
                 return False
             try:
                 with self._watched(link):
-                    opened = link.open(message, token)
-                    stream.offer(link, opened)
+                    stream.offer(link, link.open(message, token))
             except (AudioSepError, ValueError) as error:
                 link.close()
                 stream.failed(error)
-                return False
-        return True
+                all_open = False
+        return all_open
 
     @contextlib.contextmanager
-    def _watched(self, link: Link):  # type: ignore[no-untyped-def]
+    def _watched(self, link: Link) -> Iterator[None]:
         """Let :meth:`close` break off what is being tried."""
         self._trying = link
         try:

@@ -11,7 +11,6 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from audiosep_core.errors import BridgeError
 from plugin_bridge.address import Address
 from plugin_bridge.client.exchange import Exchange
 from plugin_bridge.client.failures import lost, unreachable
@@ -81,7 +80,7 @@ class Link:
         with self._lock:
             data = make(*arguments)
             sequence = self.exchange.last
-            self._transmit(data)
+            self._transmit_or_fail(data)
         return sequence
 
     def ask(self, make: Callable[..., bytes], *arguments: Any, **named: Any) -> Answer:
@@ -112,7 +111,7 @@ class Link:
             self._pause(write=True)
             self.receive()
             with self._lock:
-                self._transmit(b"")
+                self._transmit_or_fail(b"")
 
     def receive(self, wait: bool = False) -> None:
         """Take what has come, or wait for something.
@@ -147,7 +146,7 @@ class Link:
         interval = self.exchange.idle_seconds / 3
         if now - self._sent_at >= interval and self._lock.acquire(blocking=False):
             # Whoever sends the next block finds out that the connection is gone.
-            with contextlib.suppress(BridgeError):
+            with contextlib.suppress(OSError):
                 self._transmit(self.exchange.ping())
             self._lock.release()
         return max(self._sent_at + interval - now, interval / 10)
@@ -160,6 +159,14 @@ class Link:
     def close(self) -> None:
         """End the connection."""
         self._socket.close()
+
+    def _transmit_or_fail(self, data: bytes) -> None:
+        try:
+            self._transmit(data)
+        except OSError as error:
+            # The server may have said why before it went.
+            self.receive()
+            raise lost(self._server, error.strerror or str(error)) from None
 
     def _transmit(self, data: bytes) -> None:
         self._sent_at = time.monotonic()
@@ -175,10 +182,6 @@ class Link:
             return self._socket.send(data)
         except (BlockingIOError, InterruptedError):
             return 0
-        except OSError as error:
-            # The server may have said why before it went.
-            self.receive()
-            raise lost(self._server, error.strerror or str(error)) from None
 
     def _pause(self, write: bool = False) -> None:
         """Wait until something came, or with ``write`` can be sent.

@@ -6,7 +6,8 @@ from pathlib import Path
 from types import TracebackType
 
 from audiosep_core.selection import Queries, check_levels, list_queries
-from plugin_bridge.client.blocking import TIMEOUT_SECONDS, BridgeClient, BridgeStream
+from plugin_bridge.client.blocking import TIMEOUT_SECONDS, BridgeClient
+from plugin_bridge.client.blocking_stream import BridgeStream
 from plugin_bridge.effect import USUAL_RATE, Effect, Output
 from plugin_bridge.modes import Mode
 

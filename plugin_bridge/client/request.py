@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from typing import Any
+from typing import Any, get_args
 
 from audiosep_core.errors import ModeError
 from audiosep_core.selection import Queries, check_levels, list_queries
@@ -71,8 +71,10 @@ class StreamRequest:
                 raise ValueError(
                     f"{name} must be a whole number of at least {least}, not {value!r}"
                 )
-        if self.contract not in ("realtime", "render"):
-            raise ValueError(f"contract must be 'realtime' or 'render', not {self.contract!r}")
+        for name, choices in (("contract", get_args(Contract)), ("outputs", get_args(Outputs))):
+            if getattr(self, name) not in choices:
+                named = " or ".join(map(repr, choices))
+                raise ValueError(f"{name} must be {named}, not {getattr(self, name)!r}")
         if isinstance(self.mode, Windows):
             raise ModeError("over the bridge give windows in seconds, as WindowSeconds")
 

@@ -2,42 +2,26 @@
 
 from __future__ import annotations
 
-from plugin_bridge.address import Address, AddressError
-from plugin_bridge.protocol.client_side import Answer, ClientProtocol
-from plugin_bridge.protocol.messages import Failure, Statistics
-from plugin_bridge.protocol.wire import ProtocolError, Type
+import contextlib
+
+from plugin_bridge.address import Address
+from plugin_bridge.client.link import Link
 
 
-def ask(address: Address, kind: str, timeout: float) -> str:
+def ask(address: Address, kind: str, timeout: float, token: str | None = None) -> str:
     """Figures of the server at an address, as text.
 
     Args:
         address: Of the server.
         kind: "json" or "prometheus".
         timeout: Seconds to wait for each step.
+        token: What the server asks for; by default read from the file where it leaves it.
 
     Raises:
-        AddressError: No server answers there, or it refuses.
+        BridgeError: No server answers there, or it refuses.
+        AddressError: The server's token cannot be read.
     """
-    protocol = ClientProtocol()
-    token = address.token()
-    try:
-        with address.connect(timeout) as link:
-            link.sendall(protocol.hello("audiosep status", token))
-            link.sendall(protocol.statistics(0, Statistics(kind)))  # type: ignore[arg-type]
-            while data := link.recv(1 << 16):
-                for event in protocol.receive(data):
-                    if not isinstance(event, Answer):
-                        continue
-                    if event.type == Type.REPORT:
-                        return event.payload.decode()
-                    if isinstance(event.message, Failure):
-                        raise AddressError(
-                            f"the server on {address} refuses: {event.message.message}"
-                        )
-    except (OSError, ProtocolError) as error:
-        cause = getattr(error, "strerror", None) or error
-        raise AddressError(
-            f"no server answers on {address} ({cause}); start one with 'audiosep serve'"
-        ) from None
-    raise AddressError(f"the server on {address} hung up; is it a bridge of audiosep?")
+    with contextlib.closing(Link(address, timeout)) as link:
+        link.ask(link.exchange.hello, address.token() if token is None else token)
+        reply = link.ask(link.exchange.statistics, server=True, prometheus=kind == "prometheus")
+    return reply.payload.decode()

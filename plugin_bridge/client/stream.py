@@ -212,12 +212,13 @@ class StreamState:
         Raises:
             BridgeError: One has no answer, in the contract "render".
         """
-        if self._request.contract == "render" and not self._alignment.ready(count):
+        whole = self._alignment.ready(count)
+        rows = self._alignment.take(count)
+        if not whole and self._request.contract == "render":
             raise BridgeError(
                 "frames are missing since the connection was lost, and a bounce must be whole; "
                 "reset() the stream and begin anew"
             )
-        rows = self._alignment.take(count)
         return rows[0] if self.outputs == "target" else rows
 
     def _restarted(self) -> None:
