@@ -113,6 +113,7 @@ static void set_options(int fd) {
 /* Whether a path is this user's or the system's, and nobody else's. */
 static int owned(const char *path) {
     struct stat status;
+    errno = 0;
     return !lstat(path, &status) && (status.st_uid == getuid() || status.st_uid == 0);
 }
 
@@ -133,7 +134,10 @@ static int net_connect(const address *to) {
     const struct sockaddr *name = (const struct sockaddr *)&local;
     socklen_t size = sizeof local;
     int fd;
-    if (!to->port && !socket_trusted(to->path)) return -1;
+    if (!to->port && !socket_trusted(to->path)) {
+        if (errno != ENOENT) errno = EACCES;
+        return -1;
+    }
     fd = socket(to->port ? AF_INET : AF_UNIX, SOCK_STREAM, 0);
     if (fd < 0) return -1;
     set_options(fd);

@@ -1,6 +1,7 @@
 """The C client when its server dies, is silent, or talks nonsense: the host never waits."""
 
 import contextlib
+import os
 import signal
 import socket
 import subprocess
@@ -102,6 +103,15 @@ def test_a_killed_server_is_not_heard(c_client, separator, music, feed, tmp_path
     expected = dry[:, begun:] + fade * (target - dry[:, begun:])
     np.testing.assert_allclose(heard[:, begun:], expected, atol=1e-6)
     np.testing.assert_array_equal(heard[:, begun + 480 :], target[:, 480:])
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can give files away")
+def test_a_socket_that_somebody_else_made_is_not_trusted(c_client, tmp_path):
+    with listening(tmp_path / "s", lambda link: None) as links:
+        os.chown(tmp_path / "s", 65534, 65534)
+        with c_client(tmp_path / "s", QUERIES, RATE, 1) as client:
+            assert client.error and not client.stats.connected
+        assert links == []
 
 
 def test_a_host_may_start_before_the_server(c_client, bridge_server, music, feed, tmp_path):
