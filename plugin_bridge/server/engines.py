@@ -29,6 +29,8 @@ from plugin_bridge.server.stream import PreparedChange, RefusedError
 _SLACK_SECONDS, _TRACK_SLACK_SECONDS = 0.25, 0.02
 #: Less is no time to compute anything in.
 _LEAST_SLACK_SECONDS = 0.01
+#: What JSON, which has no infinity, says for none.
+_NO_REMAINDER_DB = -200.0
 #: Models that a server loads besides its own.
 _MOST_MODELS = 4
 
@@ -136,7 +138,7 @@ class StreamSettings:
         self._model = model
         self._queries = [_query(query) for query in message.queries]
         self._strength = message.strength
-        self._remainder_db = message.remainder_db
+        self._remainder_db = _remainder(message.remainder_db)
         self._mode = _mode(message.mode)
         slack = message.slack
         if slack is None:
@@ -165,7 +167,7 @@ class StreamSettings:
                 self._model.separator,
                 outputs=message.outputs,
                 strength=self._strength,
-                remainder_db=-math.inf if self._remainder_db is None else self._remainder_db,
+                remainder_db=self._remainder_db,
                 estimator=self.estimator,
             )
         except (AudioSepError, ValueError) as error:
@@ -186,7 +188,7 @@ class StreamSettings:
             if message.strength is not None:
                 self._strength = message.strength
             if message.remainder_db is not None:
-                self._remainder_db = message.remainder_db
+                self._remainder_db = _remainder(message.remainder_db)
             if message.mode is not None:
                 self._mode = _mode(message.mode)
                 return PreparedChange(None, self.engine(), message.contract)
@@ -198,10 +200,9 @@ class StreamSettings:
     def _selection(self, message: Change) -> Selection | None:
         if message.queries is None and message.strength is None and message.remainder_db is None:
             return None
-        remainder_db = -math.inf if self._remainder_db is None else self._remainder_db
         try:
             encoder = self._model.separator.encoder
-            return select(self._queries, encoder, self._strength, remainder_db)
+            return select(self._queries, encoder, self._strength, self._remainder_db)
         except (AudioSepError, ValueError) as error:
             raise RefusedError(_failure(error)) from None
 
@@ -231,6 +232,10 @@ def _mode(mode: str | WindowMessage) -> Mode:
         return WindowSeconds(mode.hop, mode.context, mode.look_ahead)
     except AudioSepError as error:
         raise RefusedError(_failure(error)) from None
+
+
+def _remainder(remainder_db: float | None) -> float:
+    return -math.inf if remainder_db is None or remainder_db <= _NO_REMAINDER_DB else remainder_db
 
 
 def _slack_seconds(mode: Mode) -> float:

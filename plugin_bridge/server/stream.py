@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from audiosep_core.selection import Selection
 from plugin_bridge.engine import StreamingSeparator
+from plugin_bridge.latency import quantum_samples
 from plugin_bridge.protocol.messages import Changed, Contract, Failure, Latency, Opened
 from plugin_bridge.protocol.server_side import Block, Request, ServerProtocol
 from plugin_bridge.protocol.wire import Type
@@ -78,12 +79,17 @@ class Inbox:
         self._closed = False
         self._draining = False
 
+    @property
+    def ended(self) -> bool:
+        """Whether nothing more is taken."""
+        return self._closed or self._draining
+
     def put(self, item: Any, size: int = 0) -> None:
         """Append; waits while more audio is waiting than a stream may hold."""
         with self._changed:
             while size and self._bytes + size > _MOST_WAITING and self._bytes and not self._closed:
                 self._changed.wait()
-            if not self._closed and not self._draining:
+            if not self.ended:
                 self._items.append((item, size))
                 self._bytes += size
                 self._changed.notify_all()
@@ -91,7 +97,7 @@ class Inbox:
     def get(self) -> Any:
         """The next item; None once the inbox is closed."""
         with self._changed:
-            while not self._items and not self._closed and not self._draining:
+            while not self._items and not self.ended:
                 self._changed.wait()
             if self._closed or not self._items:
                 return None
@@ -111,6 +117,9 @@ class Inbox:
 
 class ServedStream:
     """Separates one stream on a thread of its own.
+
+    A block that will not need the network is separated by the thread that brings it: that takes
+    less time than to hand it over.
 
     Args:
         number: Of the stream.
@@ -155,6 +164,13 @@ class ServedStream:
         self._failed = failed
         self._inbox = Inbox()
         self._pending: list[PendingChange] = []
+        #: Held by the thread that separates.
+        self._working = threading.Lock()
+        # Items handed over and worked off; each has one thread that counts it.
+        self._handed_over = 0
+        self._worked_off = 0
+        #: Position up to which the network is not expected to be asked again.
+        self._quiet_until = 0
         self._thread = threading.Thread(target=self._run, name=f"stream {number}", daemon=True)
         self._thread.start()
 
@@ -170,15 +186,26 @@ class ServedStream:
 
     def put_block(self, block: Block) -> None:
         """Take audio; waits while too much is waiting already."""
-        self._inbox.put((block, time.monotonic()), block.audio.nbytes)
+        arrived = time.monotonic()
+        alone = self._handed_over == self._worked_off and not self._pending
+        quiet = self.position + block.audio.shape[1] <= self._quiet_until
+        if alone and quiet and not self._inbox.ended and self._working.acquire(blocking=False):
+            try:
+                self._answer(block, arrived)
+            except Exception as error:
+                self._failed(error)
+            finally:
+                self._working.release()
+        else:
+            self._hand_over((block, arrived), block.audio.nbytes)
 
     def put_request(self, request: Request) -> None:
         """Take a FLUSH or a RESET."""
-        self._inbox.put(request, _REQUEST_BYTES)
+        self._hand_over(request, _REQUEST_BYTES)
 
     def put_change(self, change: PendingChange) -> None:
         """Take a change; what comes behind it is separated behind it."""
-        self._inbox.put(change, _REQUEST_BYTES)
+        self._hand_over(change, _REQUEST_BYTES)
         # Wakes the thread for a change whose position has passed while no audio comes.
         change.ready.add_done_callback(lambda _: self._inbox.put(_WAKE))
 
@@ -219,22 +246,36 @@ class ServedStream:
         hop = self.engine.windows.hop * config.hop * self.engine.sample_rate
         return max(1, round(hop / config.sample_rate))
 
+    def _hand_over(self, item: Any, size: int) -> None:
+        self._handed_over += 1
+        self._inbox.put(item, size)
+
+    def _jitter(self) -> int:
+        """Frames by which the network may be asked earlier than a hop after the last time."""
+        config, rate = self.estimator.config, self.engine.sample_rate
+        return quantum_samples(rate) + config.hop * rate // config.sample_rate + 1
+
     def _run(self) -> None:
         try:
             while (item := self._inbox.get()) is not None:
-                if isinstance(item, tuple):
-                    self._answer(*item)
-                elif isinstance(item, Request):
-                    self._end_recording(item)
-                else:
-                    if isinstance(item, PendingChange):
-                        self._pending.append(item)
-                    self._apply_due(0)
+                with self._working:
+                    self._work_off(item)
+                self._worked_off += item is not _WAKE
         except Exception as error:
             self._failed(error)
         finally:
             # Nobody may wait for room that nobody makes.
             self._inbox.close(drain=False)
+
+    def _work_off(self, item: Any) -> None:
+        if isinstance(item, tuple):
+            self._answer(*item)
+        elif isinstance(item, Request):
+            self._end_recording(item)
+        else:
+            if isinstance(item, PendingChange):
+                self._pending.append(item)
+            self._apply_due(0)
 
     def _answer(self, block: Block, arrived: float) -> None:
         seconds = self.slack / self.engine.sample_rate
@@ -242,8 +283,10 @@ class ServedStream:
         margin = min(_MARGIN_SHARE * seconds, _MARGIN_SECONDS)
         realtime = self.contract == "realtime"
         self.estimator.deadline = due - margin if realtime else math.inf
-        late = self.estimator.late
+        late, asked = self.estimator.late, self.estimator.waits.count
         rows = self._separate(block.audio)
+        if self.estimator.waits.count > asked:
+            self._quiet_until = self.position + self._hop() - self._jitter()
         substituted = self.estimator.late > late
         self._send(self._protocol.send_audio(self.number, block.sequence, rows, substituted))
         now = time.monotonic()
@@ -289,7 +332,7 @@ class ServedStream:
             return
         self.contract = prepared.contract or self.contract
         if prepared.engine is not None:
-            self.engine, self.position = prepared.engine, 0
+            self.engine, self.position, self._quiet_until = prepared.engine, 0, 0
             news = Latency(self.engine.latency_samples, self.slack, self._hop())
             self._tell(change.sequence, news)
         self._tell(change.sequence, Changed(self.position))
@@ -303,7 +346,7 @@ class ServedStream:
                 self._send(self._protocol.send_audio(self.number, request.sequence, part, False))
         else:
             self.engine.reset()
-        self.position = 0
+        self.position = self._quiet_until = 0
         # Their positions counted from what has ended.
         for change in self._pending:
             change.position = 0
