@@ -162,6 +162,12 @@ def _check(config: TrainingConfig, file: str) -> None:
         "must be 0 with run.strategy 'fsdp': the average of sharded weights is not kept",
     )
     _require(
+        not (config.run.strategy == "fsdp" and config.mask == "magnitude"),
+        file,
+        "mask",
+        "must be 'complex' with run.strategy 'fsdp'",
+    )
+    _require(
         not config.query.tune or config.query.encoder == "bert",
         file,
         "query.tune",

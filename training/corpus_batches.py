@@ -65,7 +65,7 @@ class CorpusBatches:
 def corpus_validation(
     corpus: Corpus, phrases: PhraseBook, data: DataConfig, process: Process
 ) -> Iterator[Batch]:
-    """This process' share of the held-out mixtures, one a batch."""
+    """The share of a process in the held-out mixtures, one a batch."""
     mixtures = held_out(corpus, data.validation_count, data.validation_samples)
     for number, (mixture, query) in enumerate(mixtures):
         if number % process.count == process.rank:

@@ -98,7 +98,7 @@ class ListBatches:
 def list_validation(
     items: Sequence[Item], config: TrainingConfig, process: Process
 ) -> Iterator[Batch]:
-    """This process' share of fixed mixtures at 0 dB of each clip with the next, one a batch.
+    """The share of a process in fixed mixtures at 0 dB of each clip with the next, one a batch.
 
     Clips that cannot be used are left out.
     """

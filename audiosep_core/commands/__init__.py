@@ -17,6 +17,9 @@ _COMMANDS = {
     "models": ("audiosep_core.commands.models", "List the installed models, or fetch one."),
     "doctor": ("audiosep_core.commands.doctor", "Check the installation, and say what to repair."),
     "export": ("export.commands", "Turn a checkpoint into a bundle."),
+    "train": ("training.commands", "Train a separator."),
+    "lists": ("training.list_commands", "List the clips of a dataset for training."),
+    "shards": ("training.shard_commands", "Pack listed clips into shards for training."),
     "bench": ("audiosep_core.commands.bench", "Measure speed on this machine."),
 }
 

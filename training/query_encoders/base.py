@@ -105,10 +105,15 @@ def open_encoder(config: QueryConfig) -> QueryEncoder:
 
         return FrozenBert(place(config.checkpoint, "query.checkpoint", "BERT's folder"))
     except ModuleNotFoundError as error:
-        raise UsageError(
-            f"the query encoder {config.encoder!r} needs the package {error.name}; run: pip "
-            "install 'audiosep[cpu,export,train]'"
-        ) from None
+        raise needs(error, config.encoder) from None
+
+
+def needs(error: ModuleNotFoundError, encoder: str) -> UsageError:
+    """What to say when an encoder's package is missing."""
+    return UsageError(
+        f"the query encoder {encoder!r} needs the package {error.name}; run: pip install "
+        "'audiosep[cpu,export,train]'"
+    )
 
 
 def place(path: str, field: str, what: str) -> Path:

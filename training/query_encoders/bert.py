@@ -35,7 +35,7 @@ class Bert(nn.Module):
             self.bert = transformers.BertModel.from_pretrained(
                 str(folder), add_pooling_layer=False, local_files_only=True
             )
-            self._tokenizer = transformers.BertTokenizerFast.from_pretrained(
+            self._tokenizer = transformers.AutoTokenizer.from_pretrained(
                 str(folder), local_files_only=True
             )
         except (OSError, ValueError) as error:

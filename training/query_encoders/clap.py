@@ -51,7 +51,7 @@ class ClapEncoder(QueryEncoder):
 
     @torch.no_grad()
     def _encode_texts(self, texts: list[str]) -> Embeddings:
-        module = self._module.to(self.device)
+        module: Any = self._module.to(self.device)  # type: ignore[arg-type]
         parts = []
         for start in range(0, len(texts), _AT_A_TIME):
             encoded = self._tokenizer.encode_batch(texts[start : start + _AT_A_TIME])

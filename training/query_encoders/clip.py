@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -35,7 +36,7 @@ class ClipEncoder(QueryEncoder):
 
     def __init__(self, folder: Path) -> None:
         try:
-            model = transformers.CLIPModel.from_pretrained(str(folder), local_files_only=True)
+            model: Any = transformers.CLIPModel.from_pretrained(str(folder), local_files_only=True)
         except (OSError, ValueError) as error:
             raise CheckpointError(
                 f"{folder} holds no CLIP ({str(error).splitlines()[0]}); give a folder as "
