@@ -13,10 +13,10 @@ import torch
 from lightning.fabric.plugins.io import TorchCheckpointIO
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint
-from lightning.pytorch.utilities import rank_zero_warn
 
 from audiosep_core.checkpoint import CheckpointError, read_checkpoint
 from training.config import RunConfig, TrainingConfig, differing_field
+from training.messages import tell
 
 #: Name of the checkpoint that a run goes on from.
 LAST = "last.ckpt"
@@ -132,7 +132,7 @@ def check_resumable(path: Path, config: TrainingConfig, processes: int) -> None:
             "weights with --init"
         )
     if content.get("processes") != processes:
-        rank_zero_warn(
+        tell(
             f"{path} was written by {content.get('processes')} processes, now there are "
             f"{processes}: the batches that follow are not those it would have gone on with"
         )

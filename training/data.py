@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from lightning.pytorch import LightningDataModule
-from lightning.pytorch.utilities import rank_zero_info
 from torch.utils.data import DataLoader, IterableDataset
 
 from training.batches import Batch, BatchSource, BatchStream, DataError, Process
@@ -17,6 +16,7 @@ from training.corpus.store import Corpus
 from training.corpus_batches import CorpusBatches, corpus_validation
 from training.list_batches import ListBatches, clip_format, list_validation
 from training.lists import Item, read_list
+from training.messages import tell
 from training.queries import PhraseBook
 from training.shard_batches import ShardBatches
 from training.shards import find_shards
@@ -80,7 +80,7 @@ class TrainingData(LightningDataModule):
         """
         if not self._items or not self._config.data.check:
             return
-        rank_zero_info(f"reading the headers of {len(self._items)} clips")
+        tell(f"reading the headers of {len(self._items)} clips")
         bad = unusable_clips([item.wav for item in self._items], clip_format(self._config))
         if not bad:
             return
@@ -93,7 +93,7 @@ class TrainingData(LightningDataModule):
                 f"data.max_bad_share allows ({self._config.data.max_bad_share:.1%}): "
                 f"{'; '.join(bad[:_NAMED])}; all are listed in {names}"
             )
-        rank_zero_info(f"{len(bad)} clips cannot be used and will be passed over: see {names}")
+        tell(f"{len(bad)} clips cannot be used and will be passed over: see {names}")
 
     def train_dataloader(self) -> DataLoader:
         """Batches from the step on that the run is at."""
@@ -154,5 +154,5 @@ def _read_lists(paths: tuple[str, ...]) -> list[Item]:
     lists = [(path, read_list(Path(path))) for path in paths]
     for path, found in lists:
         for note, count in found.notes.items():
-            rank_zero_info(f"{path}: {count} items: {note}")
+            tell(f"{path}: {count} items: {note}")
     return list(itertools.chain.from_iterable(found.items for _, found in lists))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,6 +20,7 @@ from audiosep_core.network import DecoderBlock, EncoderBlock
 from training.checkpoints import LAST, AtomicCheckpointIO, Checkpoints, check_resumable
 from training.config import ConfigError, TrainingConfig
 from training.data import TrainingData
+from training.messages import tell
 from training.module import SeparationModule
 from training.panels import Panels
 from training.query_encoders import QueryEncoder, open_encoder
@@ -55,6 +57,8 @@ def train(config: TrainingConfig, run: Path, initial: Path | None = None) -> int
     """
     if config.untrained:
         raise ConfigError(f"{config.name} is not trained here: {config.untrained}")
+    # Lightning's own remarks on devices and settings are no news to who runs a training.
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     if config.run.threads:
         torch.set_num_threads(config.run.threads)
     run.mkdir(parents=True, exist_ok=True)
@@ -63,17 +67,30 @@ def train(config: TrainingConfig, run: Path, initial: Path | None = None) -> int
     _check_size(config, encoder or query)
     module = SeparationModule(config, encoder, query)
     checkpoints = Checkpoints(run, config.run)
-    trainer = _trainer(config, run, data, checkpoints)
-    last: Path | None = run / LAST
-    if last is not None and last.is_file():
-        check_resumable(last, config, trainer.world_size)
-        console.print(f"going on from {last}", highlight=False)
-    else:
-        last = None
-        if initial is not None:
-            load_weights(module.ss_model, network_weights(read_checkpoint(initial)))
-    trainer.fit(module, datamodule=data, ckpt_path=last)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", module=r"(lightning|torch)\..*")
+        trainer = _trainer(config, run, data, checkpoints)
+        last = _starting_point(config, run, module, trainer.world_size, initial)
+        trainer.fit(module, datamodule=data, ckpt_path=last, weights_only=True)
     return checkpoints.stopped_by
+
+
+def _starting_point(
+    config: TrainingConfig,
+    run: Path,
+    module: SeparationModule,
+    processes: int,
+    initial: Path | None,
+) -> Path | None:
+    """The checkpoint to go on from; None for a new run, which takes the initial weights."""
+    last = run / LAST
+    if last.is_file():
+        check_resumable(last, config, processes)
+        tell(f"going on from {last}")
+        return last
+    if initial is not None:
+        load_weights(module.ss_model, network_weights(read_checkpoint(initial)))
+    return None
 
 
 def _queries(config: TrainingConfig, data: TrainingData) -> tuple[QueryEncoder | None, Bert | None]:
@@ -111,31 +128,29 @@ def _trainer(
         callbacks.insert(0, WeightAveraging(multi_avg_fn=average))
     if console.is_terminal:
         callbacks.append(_StepProgress())
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        return Trainer(
-            accelerator=chosen.accelerator,
-            devices=chosen.devices or "auto",
-            num_nodes=chosen.nodes,
-            strategy=_strategy(chosen.strategy),
-            precision=chosen.precision,  # type: ignore[arg-type]
-            max_steps=chosen.steps,
-            max_epochs=-1,
-            val_check_interval=chosen.validate_every or None,
-            check_val_every_n_epoch=None,
-            limit_val_batches=None if chosen.validate_every else 0,
-            num_sanity_val_steps=0,
-            log_every_n_steps=chosen.log_every,
-            gradient_clip_val=config.optimiser.clip_norm or None,
-            sync_batchnorm=chosen.sync_batchnorm,
-            use_distributed_sampler=False,
-            callbacks=callbacks,
-            logger=TensorBoardLogger(run, name="", version=""),
-            plugins=[AtomicCheckpointIO()],
-            enable_progress_bar=console.is_terminal,
-            enable_model_summary=False,
-            default_root_dir=run,
-        )
+    return Trainer(
+        accelerator=chosen.accelerator,
+        devices=chosen.devices or "auto",
+        num_nodes=chosen.nodes,
+        strategy=_strategy(chosen.strategy),
+        precision=chosen.precision,  # type: ignore[arg-type]
+        max_steps=chosen.steps,
+        max_epochs=-1,
+        val_check_interval=chosen.validate_every or None,
+        check_val_every_n_epoch=None,
+        limit_val_batches=None if chosen.validate_every else 0,
+        num_sanity_val_steps=0,
+        log_every_n_steps=chosen.log_every,
+        gradient_clip_val=config.optimiser.clip_norm or None,
+        sync_batchnorm=chosen.sync_batchnorm,
+        use_distributed_sampler=False,
+        callbacks=callbacks,
+        logger=TensorBoardLogger(run, name="", version=""),
+        plugins=[AtomicCheckpointIO()],
+        enable_progress_bar=console.is_terminal,
+        enable_model_summary=False,
+        default_root_dir=run,
+    )
 
 
 def _strategy(name: str) -> str | Strategy:
