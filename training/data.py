@@ -59,9 +59,9 @@ class TrainingData(LightningDataModule):
         self._shards = find_shards(data.shards)
 
     @property
-    def brings_conditions(self) -> bool:
-        """Whether batches come with their conditions."""
-        return self._corpus is not None
+    def condition_size(self) -> int:
+        """Length of the conditions that come with the batches; 0 if none do."""
+        return 0 if self._corpus is None else len(self._corpus[1].embed("a sound"))
 
     @property
     def clips(self) -> int:

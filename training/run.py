@@ -64,7 +64,8 @@ def train(config: TrainingConfig, run: Path, initial: Path | None = None) -> int
     run.mkdir(parents=True, exist_ok=True)
     data = TrainingData(config, run)
     encoder, query = _queries(config, data)
-    _check_size(config, encoder or query)
+    made_by = encoder or query
+    _check_size(config, made_by.size if made_by else data.condition_size)
     module = SeparationModule(config, encoder, query)
     checkpoints = Checkpoints(run, config.run)
     with warnings.catch_warnings():
@@ -95,7 +96,7 @@ def _starting_point(
 
 def _queries(config: TrainingConfig, data: TrainingData) -> tuple[QueryEncoder | None, Bert | None]:
     """The frozen encoder, or the one that is trained along; neither if data bring conditions."""
-    if data.brings_conditions:
+    if data.condition_size:
         if config.query.encoder != "sentence":
             raise ConfigError("a corpus brings queries of its own; set query.encoder = 'sentence'")
         return None, None
@@ -108,12 +109,11 @@ def _queries(config: TrainingConfig, data: TrainingData) -> tuple[QueryEncoder |
     return open_encoder(config.query), None
 
 
-def _check_size(config: TrainingConfig, encoder: QueryEncoder | Bert | None) -> None:
-    size = config.network.condition_size
-    if encoder is not None and encoder.size != size:
+def _check_size(config: TrainingConfig, size: int) -> None:
+    if size != config.network.condition_size:
         raise ConfigError(
-            f"the query encoder {config.query.encoder!r} gives {encoder.size} values; set "
-            f"network.condition_size = {encoder.size}, not {size}"
+            f"the query encoder {config.query.encoder!r} gives {size} values; set "
+            f"network.condition_size = {size}, not {config.network.condition_size}"
         )
 
 
