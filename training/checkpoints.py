@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -71,16 +72,15 @@ class Checkpoints(Checkpoint):
         self._folder = folder
         self._run = run
         self._asked_to_save = False
-        self._handlers: dict[signal.Signals, Any] = {}
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Take over the signals."""
+        """Take over the signals, Lightning's handler of SIGTERM included."""
         wanted: dict[signal.Signals, Callable[[int, FrameType | None], None]] = {
             **dict.fromkeys(_STOP, self._stop),
             **dict.fromkeys(_SAVE, self._save),
         }
         for number, handler in wanted.items():
-            self._handlers[number] = signal.signal(number, handler)
+            signal.signal(number, handler)
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -98,11 +98,6 @@ class Checkpoints(Checkpoint):
         if stop:
             trainer.should_stop = True
 
-    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Give the signals back."""
-        while self._handlers:
-            signal.signal(*self._handlers.popitem())
-
     def _stop(self, number: int, frame: FrameType | None) -> None:
         self.stopped_by = number
         # A second one does not wait for the step to end.
@@ -110,6 +105,17 @@ class Checkpoints(Checkpoint):
 
     def _save(self, number: int, frame: FrameType | None) -> None:
         self._asked_to_save = True
+
+
+@contextlib.contextmanager
+def restored_signals() -> Iterator[None]:
+    """Whatever takes over signals within, their handlers are the same afterwards."""
+    before = {number: signal.getsignal(number) for number in (*_STOP, *_SAVE)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def check_resumable(path: Path, config: TrainingConfig, processes: int) -> None:

@@ -17,7 +17,13 @@ from torch.optim.swa_utils import get_ema_multi_avg_fn
 from audiosep_core.checkpoint import load_weights, network_weights, read_checkpoint
 from audiosep_core.commands.console import console
 from audiosep_core.network import DecoderBlock, EncoderBlock
-from training.checkpoints import LAST, AtomicCheckpointIO, Checkpoints, check_resumable
+from training.checkpoints import (
+    LAST,
+    AtomicCheckpointIO,
+    Checkpoints,
+    check_resumable,
+    restored_signals,
+)
 from training.config import ConfigError, TrainingConfig
 from training.data import TrainingData
 from training.messages import tell
@@ -68,7 +74,7 @@ def train(config: TrainingConfig, run: Path, initial: Path | None = None) -> int
     _check_size(config, made_by.size if made_by else data.condition_size)
     module = SeparationModule(config, encoder, query)
     checkpoints = Checkpoints(run, config.run)
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), restored_signals():
         warnings.filterwarnings("ignore", module=r"(lightning|torch)\..*")
         trainer = _trainer(config, run, data, checkpoints)
         last = _starting_point(config, run, module, trainer.world_size, initial)

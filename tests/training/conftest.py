@@ -102,3 +102,28 @@ def clip_list(tmp_path_factory) -> Path:
         rows.append({"wav": f"{number}.wav", "caption": f"tone number {number}"})
     (folder / "list.json").write_text(json.dumps({"data": rows}))
     return folder / "list.json"
+
+
+@pytest.fixture(scope="session")
+def bert(tmp_path_factory) -> Path:
+    """A BERT with random weights, as transformers saves it."""
+    transformers = pytest.importorskip("transformers")
+    folder = tmp_path_factory.mktemp("bert")
+    marks = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+    words = [*marks, "tone", "number", *map(str, range(16)), "rain", "##y"]
+    (folder / "vocab.txt").write_text("\n".join(words))
+    transformers.BertTokenizer(str(folder / "vocab.txt")).save_pretrained(str(folder))
+    config = transformers.BertConfig(
+        vocab_size=len(words),
+        hidden_size=16,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        intermediate_size=32,
+        max_position_embeddings=130,
+        initializer_range=0.5,
+    )
+    import torch
+
+    torch.manual_seed(0)
+    transformers.BertModel(config).save_pretrained(str(folder))
+    return folder

@@ -69,7 +69,7 @@ def test_files_of_ones_own(tmp_path):
     path.write_text("steps = ")
     with pytest.raises(ConfigError, match=r"mine\.toml cannot be read as TOML"):
         load_config(str(path))
-    with pytest.raises(ConfigError, match="no training is called 'huge'; known: .*mini"):
+    with pytest.raises(ConfigError, match=r"no training is called 'huge'; known: .*mini"):
         load_config("huge")
 
 

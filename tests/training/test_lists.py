@@ -60,7 +60,15 @@ def test_not_utf8_and_missing(tmp_path):
 
 
 def test_captions_that_are_no_queries(tmp_path):
-    captions = ["", " \n\t ", "\u200b", "word " * 1000, "x" * 5000, "a\x00dog\nbarks", "\ud800 rain"]
+    captions = [
+        "",
+        " \n\t ",
+        "\u200b",
+        "word " * 1000,
+        "x" * 5000,
+        "a\x00dog\nbarks",
+        "\ud800 rain",
+    ]
     rows = [{"wav": "a.wav", "caption": caption} for caption in captions]
     found = read_list(write(tmp_path / "list.json", {"data": rows}))
     long, longer, dog, rain = (item.caption for item in found.items)
