@@ -128,7 +128,7 @@ class RunConfig:
         nodes: Number of machines.
         strategy: "auto", "ddp" or "fsdp".
         threads: Threads of each process on the CPU; 0 leaves the choice to PyTorch.
-        sync_batchnorm: Whether batch norms share their statistics between devices.
+        sync_batchnorm: Whether batch norms share their statistics between GPUs.
     """
 
     steps: int = 1_000_000

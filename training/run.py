@@ -24,7 +24,7 @@ from training.checkpoints import (
     check_resumable,
     restored_signals,
 )
-from training.config import ConfigError, TrainingConfig
+from training.config import ConfigError, RunConfig, TrainingConfig
 from training.data import TrainingData
 from training.messages import tell
 from training.module import SeparationModule
@@ -148,7 +148,7 @@ def _trainer(
         num_sanity_val_steps=0,
         log_every_n_steps=chosen.log_every,
         gradient_clip_val=config.optimiser.clip_norm or None,
-        sync_batchnorm=chosen.sync_batchnorm,
+        sync_batchnorm=chosen.sync_batchnorm and _on_gpu(chosen),
         use_distributed_sampler=False,
         callbacks=callbacks,
         logger=TensorBoardLogger(run, name="", version=""),
@@ -157,6 +157,11 @@ def _trainer(
         enable_model_summary=False,
         default_root_dir=run,
     )
+
+
+def _on_gpu(run: RunConfig) -> bool:
+    """Whether training runs on GPUs; PyTorch shares batch norms between those alone."""
+    return run.accelerator != "cpu" and torch.cuda.is_available()
 
 
 def _strategy(name: str) -> str | Strategy:

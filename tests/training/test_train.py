@@ -49,12 +49,12 @@ def on(corpus=None, lists=None, shards=None):
 
 def test_a_corpus_is_learned(corpus, tiny, tmp_path):
     config = tiny(
-        *on(corpus), "optimiser.loss=log", "run.steps=80", "run.log_every=20",
-        "run.validate_every=80",
+        *on(corpus), "optimiser.loss=log", "run.steps=60", "run.log_every=20",
+        "run.validate_every=60",
     )  # fmt: skip
     assert train(config, tmp_path) is None
     *steps, validated = log(tmp_path)
-    assert [record["step"] for record in steps] == [20, 40, 60, 80]
+    assert [record["step"] for record in steps] == [20, 40, 60]
     assert steps[-1]["loss"] < steps[0]["loss"] - 0.05
     assert np.isfinite(validated["sdri"])
 
@@ -208,9 +208,9 @@ def test_a_magnitude_mask_stays_one(corpus, tiny, tmp_path):
     train(tiny(*on(corpus), "mask=magnitude", "optimiser.weight_decay=0.1"), tmp_path)
     net = load_network(tmp_path / LAST)
     mask = net.mask(torch.rand(1, 1, 32, 129), torch.randn(1, 384))
-    assert torch.allclose(mask[:, 1], torch.ones(())) and torch.equal(
-        mask[:, 2], torch.zeros_like(mask[:, 2])
-    )
+    # The last bin is not the network's: the reference gives it no output at all.
+    mask = mask[..., :-1]
+    assert torch.allclose(mask[:, 1], torch.ones(())) and not mask[:, 2].any()
     assert mask[:, 0].std() > 0
 
 
