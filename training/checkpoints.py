@@ -57,6 +57,10 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         return read_checkpoint(Path(path))
 
 
+class StopRequestedError(Exception):
+    """A signal ended training; its checkpoint is written."""
+
+
 class Checkpoints(Checkpoint):
     """Writes ``last.ckpt``, and others to keep.
 
@@ -85,7 +89,11 @@ class Checkpoints(Checkpoint):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Write what is due."""
+        """Write what is due.
+
+        Raises:
+            StopRequestedError: A signal asked for an end.
+        """
         step = trainer.global_step
         agree = trainer.strategy.reduce_boolean_decision
         stop = agree(self.stopped_by is not None, all=False)
@@ -96,7 +104,8 @@ class Checkpoints(Checkpoint):
         if self._run.keep_every and step % self._run.keep_every == 0:
             trainer.save_checkpoint(self._folder / f"step-{step:08d}.ckpt")
         if stop:
-            trainer.should_stop = True
+            # Lightning's own way to stop would validate first, longer than a scheduler waits.
+            raise StopRequestedError
 
     def _stop(self, number: int, frame: FrameType | None) -> None:
         self.stopped_by = number

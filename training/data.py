@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -24,6 +25,7 @@ from training.shards import find_shards
 #: File in the run's folder that names the clips that could not be used.
 BAD_CLIPS = "bad_clips.txt"
 _NAMED = 5
+_OUTLASTING_SECONDS = 30
 
 
 class TrainingData(LightningDataModule):
@@ -105,6 +107,7 @@ class TrainingData(LightningDataModule):
             batch_size=None,
             num_workers=workers,
             persistent_workers=workers > 0,
+            worker_init_fn=_outlast_signals,
             pin_memory=self.trainer.strategy.root_device.type == "cuda",
         )
 
@@ -132,6 +135,17 @@ class TrainingData(LightningDataModule):
         if self._shards:
             return ShardBatches(self._shards, config, self._process)
         return ListBatches(self._items, config, self._process)
+
+
+def _outlast_signals(_: int) -> None:
+    """Keep a worker at work while the step that a signal interrupted is brought to its end.
+
+    Terminals and schedulers signal the whole group of processes, and a training whose worker is
+    gone cannot stop in order.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if hasattr(signal, "alarm"):
+        signal.signal(signal.SIGTERM, lambda *_: signal.alarm(_OUTLASTING_SECONDS))
 
 
 class _Validation(IterableDataset):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import warnings
 from pathlib import Path
@@ -12,6 +13,7 @@ from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.callbacks import RichProgressBar, WeightAveraging
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.strategies import FSDPStrategy, Strategy
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from audiosep_core.checkpoint import load_weights, network_weights, read_checkpoint
@@ -21,6 +23,7 @@ from training.checkpoints import (
     LAST,
     AtomicCheckpointIO,
     Checkpoints,
+    StopRequestedError,
     check_resumable,
     restored_signals,
 )
@@ -76,9 +79,13 @@ def train(config: TrainingConfig, run: Path, initial: Path | None = None) -> int
     checkpoints = Checkpoints(run, config.run)
     with warnings.catch_warnings(), restored_signals():
         warnings.filterwarnings("ignore", module=r"(lightning|torch)\..*")
-        trainer = _trainer(config, run, data, checkpoints)
+        try:
+            trainer = _trainer(config, run, data, checkpoints)
+        except (MisconfigurationException, ValueError) as error:
+            raise ConfigError(f"[run] does not fit this machine: {error}") from None
         last = _starting_point(config, run, module, trainer.world_size, initial)
-        trainer.fit(module, datamodule=data, ckpt_path=last, weights_only=True)
+        with contextlib.suppress(StopRequestedError):
+            trainer.fit(module, datamodule=data, ckpt_path=last, weights_only=True)
     return checkpoints.stopped_by
 
 

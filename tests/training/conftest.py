@@ -7,8 +7,6 @@ import numpy as np
 import pytest
 import soundfile
 
-pytest.importorskip("lightning")
-
 from training.config_file import load_config
 from training.corpus.store import CorpusWriter, quantise
 

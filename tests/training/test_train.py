@@ -4,6 +4,7 @@ import json
 import os
 import re
 import signal
+import subprocess
 import sys
 
 import numpy as np
@@ -89,7 +90,7 @@ def test_a_resumed_run_equals_an_uninterrupted_one(
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_stops_a_run_that_goes_on_exactly(number, corpus, tiny, tmp_path, monkeypatch):
-    config = tiny(*on(corpus), "run.steps=6")
+    config = tiny(*on(corpus), "run.steps=6", "run.validate_every=6", "data.validation_count=1")
     train(config, tmp_path / "whole")
     step = SeparationModule.training_step
 
@@ -104,8 +105,46 @@ def test_a_signal_stops_a_run_that_goes_on_exactly(number, corpus, tiny, tmp_pat
         assert train(config, tmp_path / "cut") == number
     assert signal.getsignal(number) == before
     assert torch.load(tmp_path / "cut" / LAST, weights_only=True)["global_step"] == 4
+    # It stopped at once, without a validation.
+    assert not any("sdri" in record for record in log(tmp_path / "cut"))
     assert train(config, tmp_path / "cut") is None
     assert equal(tmp_path / "whole", tmp_path / "cut")
+
+
+GROUP = """
+import os, signal, sys
+from training.commands import command
+from training.module import SeparationModule
+from audiosep_core.commands import main
+
+step = SeparationModule.training_step
+
+def interrupted(module, batch, index):
+    if module.global_step == 3:
+        os.killpg(0, getattr(signal, os.environ["NUMBER"]))
+    return step(module, batch, index)
+
+SeparationModule.training_step = interrupted
+main()
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", ["SIGINT", "SIGTERM"])
+def test_signals_to_the_whole_group(number, clip_list, tiny_file, tmp_path):
+    """A terminal sends Ctrl-C to the workers too."""
+    options = ["--list", clip_list, "--run", tmp_path, "--set", "data.workers=2"]
+    done = subprocess.run(
+        [sys.executable, "-c", GROUP, "train", tiny_file, *options, "--set", "run.steps=1000"],
+        env={**os.environ, "NUMBER": number, "OMP_NUM_THREADS": "1"},
+        start_new_session=True,
+        capture_output=True,
+        text=True,
+        timeout=200,
+    )
+    assert done.returncode == 128 + getattr(signal, number), done.stderr
+    assert "the same command goes on from" in done.stderr and "Traceback" not in done.stderr
+    assert torch.load(tmp_path / LAST, weights_only=True)["global_step"] == 4
 
 
 def test_a_signal_asks_for_a_checkpoint(corpus, tiny, tmp_path, monkeypatch):
@@ -137,6 +176,9 @@ def test_a_full_disk_leaves_the_checkpoint_before(corpus, tiny, tmp_path):
     assert (tmp_path / LAST).read_bytes() == before
     assert not list(tmp_path.glob("*.part"))
     assert train(tiny(*on(corpus), "run.steps=3"), tmp_path) is None
+    whole = (tmp_path / LAST).read_bytes()
+    assert train(tiny(*on(corpus), "run.steps=3"), tmp_path) is None
+    assert (tmp_path / LAST).read_bytes() == whole
 
 
 def test_checkpoints_to_keep(corpus, tiny, tmp_path):
@@ -269,6 +311,8 @@ def test_many_bad_clips_end_training(spoilt, tiny, tmp_path):
         ([], "one of --corpus DIR, --list FILE and --shards PLACE"),
         (["query.encoder=clap", "CORPUS"], "a corpus brings queries of its own"),
         (["network.condition_size=512", "CORPUS"], r"set network\.condition_size = 384"),
+        (["run.accelerator=gpu", "run.devices=1000", "CORPUS"], "does not fit this machine"),
+        (["run.strategy=fsdp", "optimiser.ema=0.0", "CORPUS"], "does not fit this machine"),
         (["mixing.max_mix_num=5", "LIST"], r"mixing\.max_mix_num = 5 needs"),
     ],
 )

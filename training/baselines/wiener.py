@@ -48,7 +48,7 @@ class WienerFilter:
         power = np.square(np.abs(spectra)).astype(np.float64)
         gain = wiener_gain(power).astype(np.float32)
         synthesis = Synthesis(_HOPS * hop, hop, (channels,))
-        pieces = [synthesis.push(spectra * gain), synthesis.finish()]
+        pieces = [synthesis.push((spectra * gain).astype(np.complex64)), synthesis.finish()]
         return np.ascontiguousarray(np.concatenate(pieces, axis=-1)[:, :samples])
 
 
