@@ -32,7 +32,7 @@ class Batch(TypedDict, total=False):
     ``mixture`` and ``target`` are (batch, 1, samples) float32. ``condition`` (batch,
     condition_size) is there where the data bring it; else ``captions``, ``videos`` (paths, empty
     where an item has none) and ``by_sound`` say what to make it of. ``bad`` has a sentence for
-    each clip that could not be used.
+    each clip that could not be used. ``failure``, alone, says why there are no more batches.
     """
 
     mixture: Tensor
@@ -42,6 +42,7 @@ class Batch(TypedDict, total=False):
     videos: list[str]
     by_sound: bool
     bad: list[str]
+    failure: str
 
 
 class BatchSource(Protocol):
@@ -61,7 +62,11 @@ class BatchStream(IterableDataset):
     def __iter__(self) -> Iterator[Batch]:
         worker = get_worker_info()
         place = (0, 1) if worker is None else (worker.id, worker.num_workers)
-        return self._source.batches(self.first, *place)
+        try:
+            yield from self._source.batches(self.first, *place)
+        except AudioSepError as error:
+            # Raised in a worker, it would reach the user with the worker's traceback in it.
+            yield {"failure": str(error)}
 
 
 @dataclasses.dataclass(frozen=True)

@@ -106,8 +106,8 @@ def command(
 ) -> None:
     """Train CONFIG: one that ships (see --configs), or a TOML file.
 
-    The run stops cleanly on SIGTERM or Ctrl-C and goes on, exactly as if it had not, when the
-    same command is given again. SIGUSR1 writes a checkpoint.
+    The run stops cleanly on SIGTERM or Ctrl-C and goes on when the same command is given again,
+    as if it had not stopped (on a CPU to the bit). SIGUSR1 writes a checkpoint.
     """
     chosen = load_config(config, overrides)
     given: dict[str, Any] = {

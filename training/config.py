@@ -182,10 +182,13 @@ def differing_field(
 ) -> tuple[str, Any, Any] | None:
     """The first field that makes two trainings different ones: (field, stored, wanted).
 
-    ``[run]``, the text about it and the places of data do not count.
+    ``[run]``, the text about it and the places of data do not count; the number of workers does
+    where they share out shards.
     """
     before, now = _flat(stored), _flat(wanted.to_dict())
-    free = {"about", "done", "untrained", "data.workers", "data.check", "data.max_bad_share"}
+    free = {"about", "done", "untrained", "data.check", "data.max_bad_share"}
+    if not wanted.data.shards:
+        free.add("data.workers")
     free |= {f"data.{place}" for place in ("corpus", "lists", "shards", "validation")}
     free |= {"query.checkpoint", "query.vocabulary", "data.validation_count"}
     free |= {"data.validation_samples"}

@@ -168,6 +168,18 @@ def _check(config: TrainingConfig, file: str) -> None:
         "must be 'complex' with run.strategy 'fsdp'",
     )
     _require(
+        config.query.text_ratio == 1 or config.query.encoder == "clap",
+        file,
+        "query.text_ratio",
+        f"must be 1 with the encoder {config.query.encoder!r}, which knows no sounds",
+    )
+    _require(
+        not config.query.video or config.query.encoder == "clip",
+        file,
+        "query.video",
+        f"must be false with the encoder {config.query.encoder!r}, which knows no videos",
+    )
+    _require(
         not config.query.tune or config.query.encoder == "bert",
         file,
         "query.tune",

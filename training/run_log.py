@@ -81,6 +81,17 @@ class BadClips(Callback):
         self._bad: set[str] = set()
         self._met = 0
 
+    def on_train_batch_start(
+        self, trainer: Trainer, pl_module: LightningModule, batch: Batch, batch_idx: int
+    ) -> None:
+        """End training where the data do.
+
+        Raises:
+            DataError: There are no more batches.
+        """
+        if "failure" in batch:
+            raise DataError(batch["failure"])
+
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Batch, _: int
     ) -> None:

@@ -93,7 +93,7 @@ def test_background_is_what_follows_in_the_batch(rng):
 
 def test_hybrid_queries(items, tiny):
     for ratio, low, high in ((1.0, 0, 0), (0.0, 40, 40), (0.5, 8, 32)):
-        config = tiny(f"query.text_ratio={ratio}", "data.batch=2")
+        config = tiny(f"query.text_ratio={ratio}", "query.encoder=clap", "data.batch=2")
         by_sound = sum(b["by_sound"] for b in take(ListBatches(items, config, Process()), 40))
         assert low <= by_sound <= high
 

@@ -49,6 +49,8 @@ def test_what_is_done():
         ("query.encoder=gpt", "query.encoder must be one of clap, clip, sentence, bert"),
         ("query.text_ratio=2", "query.text_ratio must lie in 0…1"),
         ("mixing.max_mix_num=1", "mixing.max_mix_num must be at least 2"),
+        ("query.text_ratio=0.5", "must be 1 with the encoder 'sentence', which knows no sounds"),
+        ("query.video=true", "must be false with the encoder 'sentence'"),
         ("query.tune=true", "query.tune is for the encoder 'bert'"),
         ("run.strategy=fsdp", "optimiser.ema must be 0 with run.strategy 'fsdp'"),
         ("data=3", "data must be a section"),
@@ -79,6 +81,9 @@ def test_what_makes_another_training():
     assert differing_field(stored, mini) is None
     free = load_config("mini", ["run.steps=9", "data.workers=3", "data.corpus=elsewhere"])
     assert differing_field(stored, free) is None
+    # A shard's readers are its workers.
+    streamed = load_config("mini", ['data.shards=["a"]', "data.workers=3"])
+    assert differing_field(stored, streamed) == ("data.workers", 1, 3)
     changed = load_config("mini", ["optimiser.rate=1.0"])
     assert differing_field(stored, changed) == ("optimiser.rate", 2e-3, 1.0)
     assert isinstance(mini, TrainingConfig)

@@ -109,6 +109,7 @@ def test_sounds_need_laion_clap(clap, tmp_path, monkeypatch):
         ClapEncoder(path, tmp_path, sounds=True, heads=4)
 
 
+@pytest.mark.slow
 def test_nothing_heavy_is_imported_beforehand():
     names = "laion_clap", "webdataset", "training.query_encoders.clap"
     code = (

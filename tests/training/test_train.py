@@ -20,6 +20,7 @@ from training.checkpoints import LAST, Checkpoints
 from training.config import ConfigError
 from training.data import BAD_CLIPS
 from training.module import SeparationModule
+from training.query_encoders import QueryEncoder
 from training.run import train
 from training.run_log import LOG
 
@@ -115,6 +116,7 @@ GROUP = """
 import os, signal, sys
 from training.commands import command
 from training.module import SeparationModule
+from training.query_encoders import QueryEncoder
 from audiosep_core.commands import main
 
 step = SeparationModule.training_step
@@ -303,6 +305,45 @@ def test_many_bad_clips_end_training(spoilt, tiny, tmp_path):
     config = tiny(*on(lists=spoilt), "data.check=false", "data.max_bad_share=0.01", "run.steps=50")
     with pytest.raises(DataError, match=r"2 clips could not be used.*data\.max_bad_share"):
         train(config, tmp_path / "run")
+
+
+def test_a_broken_shard_ends_training_in_a_sentence(clip_list, tiny, tmp_path, audiosep):
+    assert audiosep("shards", clip_list, "-o", "s", "--clips", 4, "--shortest", 0.1)[0] == 0
+    (tmp_path / "s" / "shard-000002.tar").write_bytes(b"no shard" * 1000)
+    config = tiny(*on(shards=tmp_path / "s"), "data.workers=2", "run.steps=20")
+    with pytest.raises(DataError, match=r"shard-000002\.tar cannot be read") as caught:
+        train(config, tmp_path / "run")
+    assert "Traceback" not in str(caught.value)
+
+
+class Loudness(QueryEncoder):
+    """Says of a sound how loud it is, of a text how long it is, of a video its size."""
+
+    def __init__(self):
+        super().__init__("loudness", 1)
+
+    def embed_sounds(self, audio, sample_rate):
+        return audio.std(1, keepdims=True)
+
+    def _encode_texts(self, texts):
+        return np.array([[len(text)] for text in texts], np.float32)
+
+    def _encode_videos(self, paths):
+        return np.array([[path.stat().st_size] for path in paths], np.float32)
+
+
+def test_queries_by_text_sound_and_video(tiny, tmp_path):
+    (tmp_path / "video").write_bytes(b"x" * 70)
+    target = torch.randn(2, 1, 500)
+    batch = {"target": target, "captions": ["ab", "abc"], "videos": ["", str(tmp_path / "video")]}
+    for changes, by_sound, expected in (
+        ((), False, [2.0, 3.0]),
+        ((), True, target[:, 0].std(1, correction=0).tolist()),
+        (("query.encoder=clip", "query.video=true"), False, [2.0, 70.0]),
+    ):
+        module = SeparationModule(tiny(*changes), Loudness())
+        condition = module.condition({**batch, "by_sound": by_sound})
+        assert condition[:, 0].tolist() == pytest.approx(expected)
 
 
 @pytest.mark.parametrize(
