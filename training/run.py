@@ -70,12 +70,12 @@ def train(config: TrainingConfig, run: Path, initial: Path | None = None) -> int
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     if config.run.threads:
         torch.set_num_threads(config.run.threads)
-    run.mkdir(parents=True, exist_ok=True)
     data = TrainingData(config, run)
     encoder, query = _queries(config, data)
     made_by = encoder or query
     _check_size(config, made_by.size if made_by else data.condition_size)
     module = SeparationModule(config, encoder, query)
+    run.mkdir(parents=True, exist_ok=True)
     checkpoints = Checkpoints(run, config.run)
     with warnings.catch_warnings(), restored_signals():
         warnings.filterwarnings("ignore", module=r"(lightning|torch)\..*")

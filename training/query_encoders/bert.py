@@ -32,9 +32,7 @@ class Bert(nn.Module):
     def __init__(self, folder: Path) -> None:
         super().__init__()
         try:
-            self.bert = transformers.BertModel.from_pretrained(
-                str(folder), add_pooling_layer=False, local_files_only=True
-            )
+            self.bert = transformers.BertModel.from_pretrained(str(folder), local_files_only=True)
             self._tokenizer = transformers.AutoTokenizer.from_pretrained(
                 str(folder), local_files_only=True
             )
@@ -43,7 +41,11 @@ class Bert(nn.Module):
                 f"{folder} holds no BERT ({str(error).splitlines()[0]}); give a folder as "
                 "transformers saves it"
             ) from None
+        # What is read is the first token's own vector; the pooler would go without gradient.
+        self.bert.pooler = None
         self.size: int = self.bert.config.hidden_size
+        # transformers loads in evaluation mode, and Lightning leaves modes as they are.
+        self.train()
 
     def forward(self, captions: Sequence[str]) -> Tensor:
         """(captions, size)."""
