@@ -51,6 +51,10 @@ class AudioReader:
 
     Use as a context manager.
 
+    Args:
+        path: The file.
+        content: Its bytes, where they are in memory already; the path is then only its name.
+
     Attributes:
         path: The file.
         sample_rate: In Hz.
