@@ -22,8 +22,8 @@ _CARD = Path(__file__).with_name("mini_card.md")
 _LICENCE = "MIT AND Apache-2.0"
 _PROVENANCE = (
     "Separator trained from scratch, by the recipe of audiosep train mini, on openly licensed "
-    "sounds that Debian packages carry (PROVENANCE.csv lists package, licence, clips and minutes); sentence encoder "
-    "all-MiniLM-L6-v2 (Apache-2.0), quantised to int8."
+    "sounds that Debian packages carry (PROVENANCE.csv lists package, licence, clips and minutes); "
+    "sentence encoder all-MiniLM-L6-v2 (Apache-2.0), quantised to int8."
 )
 
 
