@@ -7,6 +7,7 @@ the channels and the sample type of the file it came from, unless another contai
 from __future__ import annotations
 
 import glob
+import io
 import os
 import tempfile
 from collections.abc import Iterator
@@ -51,6 +52,10 @@ class AudioReader:
 
     Use as a context manager.
 
+    Args:
+        path: The file.
+        content: Its bytes, where they are in memory already; the path is then only its name.
+
     Attributes:
         path: The file.
         sample_rate: In Hz.
@@ -63,16 +68,17 @@ class AudioReader:
         AudioFileError: The file is missing, empty, truncated, or no audio.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, content: bytes | None = None) -> None:
         self.path = path
-        if not path.exists():
+        self._content = content
+        if content is None and not path.exists():
             raise AudioPathError(f"{path} does not exist; check the path")
-        if path.is_dir():
+        if content is None and path.is_dir():
             raise AudioPathError(f"{path} is a folder, not an audio file")
         try:
-            if path.stat().st_size == 0:
+            if not (path.stat().st_size if content is None else len(content)):
                 raise AudioFileError(f"{path} is an empty file; copy it again")
-            self._file = soundfile.SoundFile(path)
+            self._file = soundfile.SoundFile(path if content is None else io.BytesIO(content))
         except soundfile.LibsndfileError as error:
             raise AudioFileError(
                 f"{path} is no audio file that can be read: {_reason(error)}"
@@ -109,20 +115,42 @@ class AudioReader:
         """
         position = 0
         while position < self.frames:
-            try:
-                block = self._file.read(frames, dtype="float32", always_2d=True)
-            except soundfile.LibsndfileError as error:
-                raise self._damaged(position, _reason(error)) from None
-            if not len(block):
-                raise self._damaged(position, "the file ends here, its header promises more")
-            if not np.isfinite(block).all():
-                bad = position + int(np.argmin(np.isfinite(block).all(1)))
-                raise AudioFileError(
-                    f"{self.path} holds NaN or infinite samples at {bad / self.sample_rate:.3f} s; "
-                    "repair it first"
-                )
-            position += len(block)
-            yield np.ascontiguousarray(block.T)
+            block = self._read(position, frames)
+            position += block.shape[-1]
+            yield block
+
+    def segment(self, start: int, frames: int) -> NDArray[np.float32]:
+        """Frames ``start`` to ``start + frames``, or to the end: (channels, n) float32.
+
+        Raises:
+            AudioFileError: The file is truncated or damaged, or holds NaN or infinity there.
+        """
+        parts = []
+        end = min(start + frames, self.frames)
+        try:
+            self._file.seek(start)
+        except soundfile.LibsndfileError as error:
+            raise self._damaged(start, _reason(error)) from None
+        while start < end:
+            parts.append(self._read(start, end - start))
+            start += parts[-1].shape[-1]
+        return np.concatenate(parts, axis=1)
+
+    def _read(self, position: int, frames: int) -> NDArray[np.float32]:
+        """Up to ``frames`` frames from where the file stands, which is ``position``."""
+        try:
+            block = self._file.read(frames, dtype="float32", always_2d=True)
+        except soundfile.LibsndfileError as error:
+            raise self._damaged(position, _reason(error)) from None
+        if not len(block):
+            raise self._damaged(position, "the file ends here, its header promises more")
+        if not np.isfinite(block).all():
+            bad = position + int(np.argmin(np.isfinite(block).all(1)))
+            raise AudioFileError(
+                f"{self.path} holds NaN or infinite samples at {bad / self.sample_rate:.3f} s; "
+                "repair it first"
+            )
+        return np.ascontiguousarray(block.T)
 
     def _damaged(self, position: int, reason: str) -> AudioFileError:
         seconds = position / self.sample_rate
@@ -145,7 +173,7 @@ class AudioReader:
                     f"{self.path} is truncated: its header promises {promised} bytes of audio, "
                     f"{present} are there; copy it again"
                 )
-        if self.format == "OGG" and not _ogg_ends(self.path):
+        if self.format == "OGG" and not _ogg_ends(self.path, self._content):
             raise AudioFileError(
                 f"{self.path} is truncated: its last page is missing; copy it again"
             )
@@ -278,10 +306,13 @@ def _reason(error: soundfile.LibsndfileError) -> str:
     return error.error_string.strip() or f"libsndfile error {error.code}"
 
 
-def _ogg_ends(path: Path) -> bool:
+def _ogg_ends(path: Path, content: bytes | None) -> bool:
     """Whether the last Ogg page says that its stream ends there (flag 4 of byte 5)."""
-    with path.open("rb") as file:
-        file.seek(max(0, path.stat().st_size - 2**17))
-        tail = file.read()
+    if content is not None:
+        tail = content[-(2**17) :]
+    else:
+        with path.open("rb") as file:
+            file.seek(max(0, path.stat().st_size - 2**17))
+            tail = file.read()
     page = tail.rfind(b"OggS")
     return 0 <= page < len(tail) - 5 and bool(tail[page + 5] & 4)

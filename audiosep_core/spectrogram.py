@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.signal import ShortTimeFFT
 from scipy.signal.windows import hann
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 _WINDOW_SECONDS = 0.04
 _RANGE_DB = 80.0
@@ -18,10 +22,14 @@ _LOWEST_KHZ = 0.0625
 def save_spectrograms(
     path: Path, sounds: Mapping[str, NDArray[np.float32]], sample_rate: int
 ) -> None:
+    """Write what :func:`draw_spectrograms` draws as a PNG."""
+    draw_spectrograms(sounds, sample_rate).savefig(path, dpi=110)
+
+
+def draw_spectrograms(sounds: Mapping[str, NDArray[np.float32]], sample_rate: int) -> Figure:
     """Draw sounds below each other on one time axis and one scale in dB.
 
     Args:
-        path: PNG to write.
         sounds: Title to (channels, frames), all of one length; channels are averaged.
         sample_rate: In Hz.
     """
@@ -62,4 +70,4 @@ def save_spectrograms(
     axes[-1].set_xlabel("seconds")
     if image is not None:
         figure.colorbar(image, ax=list(axes), label="dB", fraction=0.03, pad=0.01)
-    figure.savefig(path, dpi=110)
+    return figure

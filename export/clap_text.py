@@ -71,11 +71,18 @@ def clap_tower(weights: Mapping[str, Tensor], heads: int = HEADS) -> TextTower:
     Raises:
         CheckpointError: A weight is missing, unknown or of another shape.
     """
-    module = _module(weights, heads)
+    module = clap_module(weights, heads)
     return TextTower(module, _graph(module, heads), _END, _NOTICE)
 
 
-def _module(weights: Mapping[str, Tensor], heads: int) -> transformers.ClapTextModelWithProjection:
+def clap_module(
+    weights: Mapping[str, Tensor], heads: int = HEADS
+) -> transformers.ClapTextModelWithProjection:
+    """The text branch as PyTorch module.
+
+    Raises:
+        CheckpointError: A weight is missing, unknown or of another shape.
+    """
     try:
         words = weights["text_branch.embeddings.word_embeddings.weight"]
         if words.shape[1] % heads:

@@ -21,7 +21,7 @@ from export.text_source import text_encoder_folder
 @click.command(
     epilog="""\b
 Examples:
-  audiosep export run/ema.pt -o my-model
+  audiosep export run/last.ckpt -o my-model
   audiosep export audiosep_base_4M_steps.ckpt -o audiosep-base --waveform 10 \\
       --text-encoder audiosep_base_4M_steps.ckpt
 """

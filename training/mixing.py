@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -12,15 +14,36 @@ _LARGEST_RATIO = 50.0
 def match_energy(
     background: NDArray[np.float32], target: NDArray[np.float32]
 ) -> NDArray[np.float32]:
-    """Scale the background to the target's energy; the ratio of energies is held in 0.02…50.
+    """Scale the background to the target's energy, by a factor held in 0.02…50.
 
     Args:
         background: (samples,) any signal.
         target: (samples,) the signal whose energy is taken.
     """
-    energy = max(float(np.mean(background**2)), 1e-10)
-    ratio = np.clip(max(float(np.mean(target**2)), 1e-10) / energy, _SMALLEST_RATIO, _LARGEST_RATIO)
-    return background * np.float32(np.sqrt(ratio))
+    energy = max(float(np.mean(target**2)), 1e-10)
+    ratio = np.sqrt(float(np.mean(background**2)) / energy)
+    return background / np.float32(np.clip(ratio, _SMALLEST_RATIO, _LARGEST_RATIO))
+
+
+def add_sources(
+    sources: Sequence[NDArray[np.float32]], target: NDArray[np.float32], gains_db: Sequence[float]
+) -> NDArray[np.float32]:
+    """The sum of a background's sources, each matched to the target's energy and then amplified.
+
+    The released code does this before it matches the whole background, as :func:`mix` does.
+
+    Args:
+        sources: (samples,) float32 each, at least one.
+        target: (samples,) float32.
+        gains_db: One for each source.
+
+    Returns:
+        (samples,) float32.
+    """
+    background = np.zeros_like(target)
+    for source, gain_db in zip(sources, gains_db, strict=True):
+        background += match_energy(source, target) * np.float32(10 ** (gain_db / 20))
+    return background
 
 
 def mix(

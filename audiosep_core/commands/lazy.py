@@ -8,6 +8,9 @@ from typing import Any
 
 import click
 
+#: Package of a command to the extras that it needs.
+_EXTRAS = {"training": "cpu,train"}
+
 
 class LazyGroup(click.Group):
     """A group that also holds commands by the name of their module.
@@ -39,10 +42,10 @@ class LazyGroup(click.Group):
         try:
             command: click.Command = importlib.import_module(module).command
         except ModuleNotFoundError as error:
+            extras = _EXTRAS.get(module.partition(".")[0], "cpu,export")
             raise click.ClickException(
                 f"'{ctx.command_path} {name}' needs the package {error.name!r}; install audiosep "
-                "with the extras 'cpu' and 'export', for example: pip install "
-                "'audiosep[cpu,export]'"
+                f"with what it takes: pip install 'audiosep[{extras}]'"
             ) from None
         command.short_help = summary
         return command

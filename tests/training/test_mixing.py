@@ -5,21 +5,21 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from training.mixing import match_energy, mix, mix_at
+from training.mixing import add_sources, match_energy, mix, mix_at
 
 
 def energy(signal):
     return float(np.mean(np.square(signal, dtype=np.float64)))
 
 
-@given(level=st.floats(-60, 20), gain=st.integers(-10, 10))
+@given(level=st.floats(-60, 40), gain=st.integers(-10, 10))
 def test_gain_is_over_the_targets_energy(level, gain):
     rng = np.random.default_rng(1)
     target = (0.1 * rng.standard_normal(4000)).astype(np.float32)
     background = (target[::-1] * 10 ** (level / 20)).astype(np.float32)
     mixture, target, background = mix(target, background, gain)
-    # The ratio of energies is clamped to 0.02…50 before the gain is applied.
-    clamped = np.clip(-level, 10 * np.log10(0.02), 10 * np.log10(50)) + level + gain
+    # The released code clamps the ratio of amplitudes to 0.02…50 before the gain is applied.
+    clamped = level - np.clip(level, 20 * np.log10(0.02), 20 * np.log10(50)) + gain
     ratio = 10 * np.log10(energy(background) / energy(target))
     assert ratio == pytest.approx(clamped, abs=1e-2)
     assert np.array_equal(mixture, target + background)
@@ -35,6 +35,27 @@ def test_exact_ratios_know_no_clamp(level, gain):
     assert 10 * np.log10(energy(background) / energy(target)) == pytest.approx(gain, abs=1e-3)
     assert np.array_equal(mixture, target + background)
     assert np.abs(mixture).max() <= 1
+
+
+def released_loudnorm(audio, reference, decibels):
+    """What the released ``dynamic_loudnorm`` computes, written anew."""
+    ratio = np.sqrt(np.mean(audio**2) / max(np.mean(reference**2), 1e-10))
+    return 10 ** (decibels / 20) * audio / np.clip(ratio, 0.02, 50)
+
+
+def test_several_sources_as_in_the_released_code(rng):
+    target, *others = (0.1 * rng.standard_normal((4, 1000)) * [[1], [5], [0.01], [1]]).astype(
+        np.float32
+    )
+    gains = [-3, 10, 0]
+    noise = sum(
+        released_loudnorm(other, target, gain) for other, gain in zip(others, gains, strict=True)
+    )
+    expected = target + released_loudnorm(noise, target, 4)
+    mixture, kept, _ = mix(target, add_sources(others, target, gains), 4)
+    scale = min(1.0, 0.9 / np.abs(expected).max()) if np.abs(expected).max() > 1 else 1.0
+    assert np.allclose(mixture, expected * scale, atol=1e-6)
+    assert np.allclose(kept, target * scale, atol=1e-6)
 
 
 def test_loud_mixtures_are_scaled_to_nine_tenths():

@@ -1,0 +1,186 @@
+"""JSON lists, and the datasets that they are made of."""
+
+import json
+
+import pytest
+import soundfile
+from hypothesis import given
+from hypothesis import strategies as st
+
+from audiosep_core.text import normalise_query
+from training.list_sources import DATASETS, find_items
+from training.lists import Item, ListError, read_list, write_list
+
+
+def write(path, content):
+    path.write_text(content if isinstance(content, str) else json.dumps(content, indent=1))
+    return path
+
+
+def test_the_released_form(tmp_path):
+    rows = [{"wav": "a.wav", "caption": "a dog"}, {"wav": "/b.wav", "caption": "rain", "x": 1}]
+    found = read_list(write(tmp_path / "list.json", {"data": rows}))
+    assert [item.wav for item in found.items] == [tmp_path / "a.wav", (tmp_path / "/b.wav")]
+    assert [item.caption for item in found.items] == ["a dog", "rain"] and not found.notes
+
+
+def test_written_lists_are_read_back(tmp_path):
+    items = [Item(tmp_path / "x" / "ä.wav", "“quoted”, naïve", tmp_path / "v.mp4")]
+    assert write_list(tmp_path / "lists" / "one.json", items) == 1
+    (found,) = read_list(tmp_path / "lists" / "one.json").items
+    assert found.caption == items[0].caption
+    assert found.wav.resolve() == items[0].wav and found.video.resolve() == items[0].video
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ('{"data": [\n{"wav": "a"\n]}', r"line 3: no JSON"),
+        ("[]", r'line 1: the field "data" must hold a list'),
+        ('{"data": {}}', r'line 1: the field "data" must hold a list'),
+        ('{"data": [\n"a"]}', r'line 2: the field "data" holds \'a\''),
+        ('{"data": [\n{"wav": "a", "caption": ""},\n{"wav": "b"}]}', r'3: the field "caption" is'),
+        ('{"data": [\n{"caption": "b",\n"wav": 7}]}', r'line 3: the field "wav" must be text'),
+        ('{"data": [{"caption": "b",\n\n"wav": ""}]}', r'line 3: the field "wav" is empty'),
+        ('{"v": 1, "data": [{"wav": "data", "caption": "b",\n"video": 1}]}', r'2: the field "vid'),
+    ],
+)
+def test_wrong_forms_are_named_by_line_and_field(tmp_path, content, message):
+    with pytest.raises(ListError, match=message):
+        read_list(write(tmp_path / "list.json", content))
+
+
+def test_not_utf8_and_missing(tmp_path):
+    path = tmp_path / "list.json"
+    path.write_bytes(b'{"data": [\n{"wav": "a", "caption": "caf\xe9"}]}')
+    with pytest.raises(ListError, match="line 2: not UTF-8"):
+        read_list(path)
+    with pytest.raises(ListError, match="cannot be read"):
+        read_list(tmp_path / "none.json")
+
+
+def test_captions_that_are_no_queries(tmp_path):
+    captions = [
+        "",
+        " \n\t ",
+        "\u200b",
+        "word " * 1000,
+        "x" * 5000,
+        "a\x00dog\nbarks",
+        "\ud800 rain",
+    ]
+    rows = [{"wav": "a.wav", "caption": caption} for caption in captions]
+    found = read_list(write(tmp_path / "list.json", {"data": rows}))
+    long, longer, dog, rain = (item.caption for item in found.items)
+    assert len(long) == 509 and long.endswith("word") and longer == "x" * 512
+    assert (dog, rain) == ("a dog barks", "rain")
+    assert sorted(found.notes.values()) == [2, 3]
+
+
+@given(st.text())
+def test_whatever_is_kept_is_a_query(tmp_path_factory, text):
+    path = tmp_path_factory.mktemp("any") / "list.json"
+    found = read_list(write(path, {"data": [{"wav": "a", "caption": text}]}))
+    for item in found.items:
+        assert normalise_query(item.caption) == item.caption
+
+
+METADATA = {
+    "audioset": (
+        "# Segments csv created Sun Mar  5 10:54:31 2017\n"
+        "# num_ytids=2, num_segs=2\n"
+        "# YTID, start_seconds, end_seconds, positive_labels\n"
+        '--aE2O5G5WE, 30.000, 40.000, "/m/03m9d0z,/m/06mb1"\n'
+        'missing0000, 0.000, 10.000, "/m/06mb1"\n',
+        ["Y--aE2O5G5WE.wav"],
+        ["Wind, Rain"],
+    ),
+    "vggsound": (
+        "---g-f_I2yQ,1,people marching,test\n"
+        '--0PQM4-hqg,30,"waterfall burbling, loud",train\n'
+        "gone0000000,5,dog barking,train\n",
+        ["--0PQM4-hqg_000030.flac", "---g-f_I2yQ_000001.flac"],
+        ["waterfall burbling, loud"],
+    ),
+    "audiocaps": (
+        "audiocap_id,youtube_id,start_time,caption\n"
+        '91139,r1nicOVtvkQ,130,"A woman talks nearby, as water pours"\n'
+        "58146,gone0000000,30,Multiple clanging\n",
+        ["r1nicOVtvkQ_130.wav"],
+        ["A woman talks nearby, as water pours"],
+    ),
+    "clotho": (
+        "file_name,caption_1,caption_2,caption_3,caption_4,caption_5\n"
+        "Distorted AM Radio noise.v2.wav,one,two,three,four,five\n",
+        ["Distorted AM Radio noise.v2.wav"],
+        ["one", "two", "three", "four", "five"],
+    ),
+    "wavcaps": (
+        json.dumps(
+            {
+                "num_captions_per_audio": 1,
+                "data": [
+                    {"id": "Yb0RFKhbpFJA.wav", "caption": "Wind and a man.", "duration": 10.0},
+                    {"id": "180913", "caption": "Rain falls.", "href": "x", "duration": 27.3},
+                    {"id": "7", "caption": "Gone.", "duration": 1.0},
+                ],
+            }
+        ),
+        ["AudioSet_SL/Yb0RFKhbpFJA.flac", "FreeSound/180913.flac"],
+        ["Wind and a man.", "Rain falls."],
+    ),
+}
+LABELS = 'index,mid,display_name\n0,/m/03m9d0z,"Wind"\n1,/m/06mb1,"Rain"\n'
+
+
+def make(folder, dataset):
+    """A dataset as it is distributed: table, labels and sound files."""
+    table, files, captions = METADATA[dataset]
+    for name in files:
+        path = folder / "audio" / "part" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        soundfile.write(path, [0.0] * 100, 32_000)
+    (folder / "table").write_text(table)
+    (folder / "labels.csv").write_text(LABELS)
+    return captions
+
+
+@pytest.mark.parametrize("dataset", DATASETS)
+def test_datasets_as_distributed(dataset, tmp_path):
+    captions = make(tmp_path, dataset)
+    items = find_items(dataset, tmp_path / "table", tmp_path / "audio", tmp_path / "labels.csv")
+    assert [item.caption for item in items] == captions
+    assert all(item.wav.is_file() for item in items)
+
+
+@pytest.mark.parametrize(
+    ("dataset", "table", "message"),
+    [
+        ("audiocaps", "id,caption\n1,x\n", 'line 1: the column "audiocap_id" is missing'),
+        ("audiocaps", METADATA["audiocaps"][0].replace("130", "x"), "'x' is no time"),
+        ("clotho", "file_name,caption_1\na,b\n", 'line 1: the column "caption_2"'),
+        ("vggsound", "a,b,c,d\n", "line 1: VGGSound has"),
+        ("audioset", "a, 1.0\n", "line 1: AudioSet's table has four columns"),
+        ("wavcaps", "[1]", "no table of WavCaps"),
+        ("wavcaps", '{"data": [{"id": 1}]}', 'item 0 lacks the field "id" or "caption"'),
+        ("vggsound", "gone0000000,5,dog barking,train\n", "holds none of the 1 sound files"),
+    ],
+)
+def test_tables_of_another_form(dataset, table, message, tmp_path):
+    make(tmp_path, dataset)
+    (tmp_path / "table").write_text(table)
+    with pytest.raises(ListError, match=message):
+        find_items(dataset, tmp_path / "table", tmp_path / "audio", tmp_path / "labels.csv")
+
+
+def test_the_command(audiosep, tmp_path):
+    make(tmp_path, "clotho")
+    options = ["--metadata", "table", "--audio", "audio", "-o", "clotho.json"]
+    assert audiosep("lists", "clotho", *options) == (0, "clotho.json: 5 clips\n", "")
+    assert len(read_list(tmp_path / "clotho.json").items) == 5
+    code, _, error = audiosep("lists", "clotho", *options)
+    assert code == 2 and "--overwrite" in error
+    make(tmp_path, "audioset")
+    options[-1] = "audioset.json"
+    code, _, error = audiosep("lists", "audioset", *options)
+    assert code == 2 and "--labels" in error
