@@ -38,7 +38,7 @@ class TrainingData(LightningDataModule):
     Raises:
         ConfigError: Not exactly one of corpus, lists and shards is given, or the mixing asks for
             more sources than a batch has.
-        ListError, ShardError: One of them cannot be read.
+        AudioPathError, MetadataError, ShardError: One of them cannot be read.
     """
 
     def __init__(self, config: TrainingConfig, run: Path) -> None:

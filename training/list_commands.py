@@ -2,13 +2,55 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import click
 
 from audiosep_core.errors import UsageError
-from training.list_sources import DATASETS, find_items
-from training.lists import write_list
+from training.lists import Item, write_list
+from training.recordings import (
+    Recording,
+    Shelf,
+    check_found,
+    read_audiocaps,
+    read_audioset,
+    read_clotho,
+    read_vggsound,
+    read_wavcaps,
+)
+
+#: The paper's training sets.
+DATASETS: dict[str, Callable[[Shelf, Path], Iterator[Recording]]] = {
+    "audioset": read_audioset,
+    "vggsound": functools.partial(read_vggsound, split="train"),
+    "audiocaps": functools.partial(read_audiocaps, labelled=False),
+    "clotho": functools.partial(read_clotho, labelled=False),
+    "wavcaps": read_wavcaps,
+}
+
+
+def find_items(dataset: str, metadata: Path, audio: Path, labels: Path | None) -> list[Item]:
+    """An item for each caption of the clips of a dataset that are there.
+
+    Clips whose file is missing (videos disappear) are left out.
+
+    Args:
+        dataset: A key of :data:`DATASETS`.
+        metadata: The dataset's own table.
+        audio: Folder with its sound files, searched with all folders in it.
+        labels: AudioSet's ``class_labels_indices.csv``; None for the one in the folder.
+
+    Raises:
+        AudioPathError: The labels are missing, or none of the table's files is there.
+        MetadataError: A table has another form; the message names line and field.
+    """
+    shelf = Shelf(audio, labels)
+    recordings = check_found(shelf, DATASETS[dataset](shelf, metadata))
+    return [
+        Item(recording.path, caption) for recording in recordings for caption in recording.captions
+    ]
 
 
 @click.command(
@@ -35,7 +77,7 @@ Examples:
 @click.option(
     "--labels",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="AudioSet's class_labels_indices.csv.",
+    help="AudioSet's class_labels_indices.csv if it is not in the folder.",
 )
 @click.option(
     "-o",

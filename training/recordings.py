@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from audiosep_core.audio_files import AUDIO_ENDINGS, AudioReader
-from audiosep_core.errors import AudioPathError, MetadataError
+from audiosep_core.errors import AudioPathError
+from training.metadata import field_fault, read_items, read_json
 from training.tables import read_table
 
 #: Length of a segment of a longer recording, and of clips of videos.
 SEGMENT_SECONDS = 10
 CLIP_SECONDS = 10
 _SEGMENT = re.compile(r"(.+)_(\d+)")
+#: Columns of AudioSet's lists of segments, which have no head but in a comment.
+_SEGMENTS = ("YTID", "start_seconds", "end_seconds", "positive_labels")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,12 +43,21 @@ class Recording:
 
 
 class Shelf:
-    """Finds the audio files of a corpus by name, wherever below a folder they lie."""
+    """Finds the audio files of a corpus by name, wherever below a folder they lie.
 
-    def __init__(self, folder: Path) -> None:
+    Args:
+        folder: Where the files are, and the tables that are not named.
+        labels: AudioSet's ``class_labels_indices.csv``; None for the one below the folder.
+
+    Raises:
+        AudioPathError: There is no such folder, or no audio file below it.
+    """
+
+    def __init__(self, folder: Path, labels: Path | None = None) -> None:
         if not folder.is_dir():
             raise AudioPathError(f"{folder} is no folder; name the one with the raw corpus")
         self.folder = folder
+        self.labels = labels
         self.files = sorted(
             path
             for path in folder.rglob("*")
@@ -54,7 +65,7 @@ class Shelf:
         )
         self._by_stem = {path.stem: path for path in self.files}
         if not self.files:
-            raise AudioPathError(f"{folder} holds no audio file")
+            raise AudioPathError(f"{folder} holds no audio file; name the folder that does")
 
     def find(self, *names: str) -> Path | None:
         """The file of the first of some names (without ending) that there is."""
@@ -72,34 +83,54 @@ class Shelf:
             return Recording(path, (), segment=int(match[2]))
         return None
 
-    def clip(self, youtube_id: str, start: float) -> Path | None:
-        """A clip of a YouTube video from a second on, by the names that downloaders give it."""
-        first = int(start)
-        last = first + CLIP_SECONDS
+    def clip(self, youtube_id: str, start: float, end: float | None = None) -> Path | None:
+        """A clip of a YouTube video, by the names that downloaders give it.
+
+        Args:
+            youtube_id: The video.
+            start: Where in it the clip begins, in seconds.
+            end: Where it ends; None for :data:`CLIP_SECONDS` later.
+        """
+        end = start + CLIP_SECONDS if end is None else end
+        first, last = int(start), int(end)
         pieces = (
             f"{first}",
             f"{first:06d}",
             f"{first}_{last}",
-            f"{start:.3f}_{start + CLIP_SECONDS:.3f}",
+            f"{start:.3f}_{end:.3f}",
             f"{1000 * first}",
             f"{1000 * first}_{1000 * last}",
         )
         names = [youtube_id, *(f"{youtube_id}_{piece}" for piece in pieces)]
         return self.find(*names, *(f"Y{name}" for name in names))
 
-    def table(self, given: Path | None, *names: str) -> Path:
-        """A table: the one that was named, else the first of these names below the folder."""
+    def table(self, given: Path | None, name: str, option: str = "--metadata") -> Path:
+        """A table: the one that was named by an option, else that of this name in the folder."""
         if given is not None:
             return given
-        for name in names:
-            for path in sorted(self.folder.rglob(name)):
-                return path
-        raise AudioPathError(
-            f"{self.folder} holds no {' or '.join(names)}; name the table with --metadata"
-        )
+        for path in sorted(self.folder.rglob(name)):
+            return path
+        raise AudioPathError(f"{self.folder} holds no {name}; name the table with {option}")
 
 
+#: Reads a corpus' table: the one that is named, or the one of its test split on the shelf.
 Reader = Callable[[Shelf, Path | None], Iterator[Recording]]
+
+
+def check_found(shelf: Shelf, recordings: Iterable[Recording]) -> list[Recording]:
+    """All that a reader finds on a shelf.
+
+    Raises:
+        AudioPathError: It is nothing, or a table is missing.
+        MetadataError: A table is damaged; the message names line and field.
+    """
+    found = list(recordings)
+    if not found:
+        raise AudioPathError(
+            f"no file below {shelf.folder} is named in the corpus' table; name the folder that "
+            "its files are in"
+        )
+    return found
 
 
 def read_esc50(shelf: Shelf, metadata: Path | None) -> Iterator[Recording]:
@@ -113,37 +144,46 @@ def read_esc50(shelf: Shelf, metadata: Path | None) -> Iterator[Recording]:
 def read_audioset(shelf: Shelf, metadata: Path | None) -> Iterator[Recording]:
     """AudioSet: ``eval_segments.csv``, and ``class_labels_indices.csv`` for the labels' names."""
     names = _audioset_names(shelf)
-    columns = ["YTID", "start_seconds", "end_seconds", "positive_labels"]
-    for row in read_table(shelf.table(metadata, "eval_segments.csv"), columns, names=columns):
+    table = shelf.table(metadata, "eval_segments.csv")
+    for row in read_table(table, _SEGMENTS, names=_SEGMENTS):
         labels = []
         for mid in row.text("positive_labels").split(","):
             if mid not in names:
                 raise row.fault("positive_labels", f"names {mid!r}, which has no name in the list")
             labels.append(names[mid])
-        if path := shelf.clip(row.text("YTID"), row.seconds("start_seconds")):
+        start, end = row.seconds("start_seconds"), row.seconds("end_seconds")
+        if path := shelf.clip(row.text("YTID"), start, end):
             yield Recording(path, tuple(labels), (", ".join(labels),))
 
 
-def read_audiocaps(shelf: Shelf, metadata: Path | None) -> Iterator[Recording]:
+def read_audiocaps(
+    shelf: Shelf, metadata: Path | None, labelled: bool = True
+) -> Iterator[Recording]:
     """AudioCaps: ``test.csv`` with ``youtube_id``, ``start_time`` and one ``caption`` a row.
 
-    The labels come from AudioSet's lists of segments, where they lie beside the audio.
+    A file may also be called by the ``audiocap_id`` of one of its captions. The labels come from
+    AudioSet's lists of segments, where they lie beside the audio and ``labelled`` asks for them.
     """
-    labels = _audioset_labels(shelf)
-    captions: dict[tuple[str, float], list[str]] = {}
-    columns = ["youtube_id", "start_time", "caption"]
+    labels = _audioset_labels(shelf) if labelled else {}
+    clips: dict[tuple[str, float], dict[str, str]] = {}
+    columns = ["audiocap_id", "youtube_id", "start_time", "caption"]
     for row in read_table(shelf.table(metadata, "test.csv"), columns):
-        key = (row.text("youtube_id"), row.seconds("start_time"))
-        captions.setdefault(key, []).append(row.text("caption"))
-    for (youtube_id, start), sentences in captions.items():
-        if path := shelf.clip(youtube_id, start):
-            yield Recording(path, labels.get(youtube_id, ()), tuple(sentences))
+        captions = clips.setdefault((row.text("youtube_id"), row.seconds("start_time")), {})
+        captions[row.text("audiocap_id")] = row.text("caption")
+    for (youtube_id, start), captions in clips.items():
+        if path := shelf.clip(youtube_id, start) or shelf.find(*captions):
+            yield Recording(path, labels.get(youtube_id, ()), tuple(captions.values()))
 
 
-def read_clotho(shelf: Shelf, metadata: Path | None) -> Iterator[Recording]:
-    """Clotho v2: ``clotho_captions_evaluation.csv``, and its metadata's keywords as labels."""
+def read_clotho(shelf: Shelf, metadata: Path | None, labelled: bool = True) -> Iterator[Recording]:
+    """Clotho v2: ``clotho_captions_evaluation.csv``.
+
+    The labels are the keywords of ``clotho_metadata_evaluation.csv``, where it is there and
+    ``labelled`` asks for them.
+    """
     keywords: dict[str, tuple[str, ...]] = {}
-    for table in sorted(shelf.folder.rglob("clotho_metadata_evaluation.csv")):
+    tables = sorted(shelf.folder.rglob("clotho_metadata_evaluation.csv")) if labelled else []
+    for table in tables:
         for row in read_table(table, ["file_name", "keywords"]):
             words = row.values["keywords"].split(";")
             keywords[row.text("file_name")] = tuple(word.strip() for word in words if word.strip())
@@ -155,14 +195,23 @@ def read_clotho(shelf: Shelf, metadata: Path | None) -> Iterator[Recording]:
             yield Recording(path, keywords.get(name, ()), sentences)
 
 
-def read_vggsound(shelf: Shelf, metadata: Path | None) -> Iterator[Recording]:
-    """VGGSound's test clips: ``vggsound.csv``, without a head: video, second, label, split."""
+def read_vggsound(shelf: Shelf, metadata: Path | None, split: str = "test") -> Iterator[Recording]:
+    """VGGSound: ``vggsound.csv``, without a head: video, second, label, split (train or test)."""
     columns = ["youtube_id", "start_seconds", "label", "split"]
     for row in read_table(shelf.table(metadata, "vggsound.csv"), columns, names=columns):
-        if row.text("split") != "test":
+        label, start = row.text("label"), row.seconds("start_seconds")
+        if row.text("split") != split:
             continue
-        if path := shelf.clip(row.text("youtube_id"), row.seconds("start_seconds")):
-            yield Recording(path, (row.text("label"),), (row.text("label"),))
+        if path := shelf.clip(row.text("youtube_id"), start):
+            yield Recording(path, (label,), (label,))
+
+
+def read_wavcaps(shelf: Shelf, metadata: Path) -> Iterator[Recording]:
+    """WavCaps: ``{"data": [{"id", "caption", ...}]}``, one file for each of its four origins."""
+    for item in read_items(metadata, ("id", "caption")):
+        # AudioSet's part names clips by file: "Yabc.wav".
+        if path := shelf.find(Path(item["id"]).stem, item["id"]):
+            yield Recording(path, (), (item["caption"],))
 
 
 def read_music(shelf: Shelf, metadata: Path | None) -> Iterator[Recording]:
@@ -184,21 +233,18 @@ def read_music(shelf: Shelf, metadata: Path | None) -> Iterator[Recording]:
             yield Recording(path, (label,), (label,), segment)
 
 
-def _music_videos(table: Path) -> dict[str, Sequence[str]]:
+def _music_videos(table: Path) -> dict[str, list[str]]:
+    content = read_json(table)
     try:
-        videos = json.loads(table.read_text(encoding="utf-8"))["videos"]
-        return {str(name): list(ids) for name, ids in videos.items()}
-    except json.JSONDecodeError as error:
-        raise MetadataError(f"{table} line {error.lineno}: {error.msg}; mend it") from None
-    except (UnicodeDecodeError, KeyError, TypeError, AttributeError):
-        raise MetadataError(
-            f"{table} is not as MUSIC has it: the field 'videos' holds, for each instrument, a "
-            "list of videos"
+        return {str(name): list(ids) for name, ids in content["videos"].items()}
+    except (KeyError, TypeError, AttributeError):
+        raise field_fault(
+            table, 1, "videos", "must hold, for each instrument, a list of videos, as MUSIC has it"
         ) from None
 
 
 def _audioset_names(shelf: Shelf) -> dict[str, str]:
-    table = shelf.table(None, "class_labels_indices.csv")
+    table = shelf.table(shelf.labels, "class_labels_indices.csv", "--labels")
     columns = ["mid", "display_name"]
     return {row.text("mid"): row.text("display_name") for row in read_table(table, columns)}
 
@@ -208,9 +254,8 @@ def _audioset_labels(shelf: Shelf) -> dict[str, tuple[str, ...]]:
     labels: dict[str, tuple[str, ...]] = {}
     tables = sorted(shelf.folder.rglob("*_segments.csv"))
     names = _audioset_names(shelf) if tables else {}
-    columns = ["YTID", "start_seconds", "end_seconds", "positive_labels"]
     for table in tables:
-        for row in read_table(table, columns, names=columns):
+        for row in read_table(table, _SEGMENTS, names=_SEGMENTS):
             mids = row.text("positive_labels").split(",")
             labels[row.text("YTID")] = tuple(names.get(mid, mid) for mid in mids)
     return labels

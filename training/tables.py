@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import csv
+import math
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from audiosep_core.errors import AudioPathError, MetadataError
+from audiosep_core.errors import MetadataError
+from training.metadata import field_fault, read_lines
 
 
 class Row:
@@ -54,19 +56,22 @@ class Row:
         """
         value = self.text(column)
         try:
-            return float(value)
+            seconds = float(value)
         except ValueError:
-            raise self.fault(column, f"holds {_shortened(value)!r}, no time in seconds") from None
+            seconds = math.nan
+        if not math.isfinite(seconds):
+            raise self.fault(column, f"holds {_shortened(value)!r}, no time in seconds")
+        return seconds
 
     def fault(self, column: str, what: str) -> MetadataError:
         """An error that names this row's line and one of its fields."""
-        return MetadataError(f"{self.path} line {self.line}: the field {column!r} {what}; mend it")
+        return field_fault(self.path, self.line, column, what)
 
 
 def read_table(
     path: Path, columns: Sequence[str], names: Sequence[str] | None = None
 ) -> Iterator[Row]:
-    """Rows of a csv file, one after another; lines that start with "# " are left out.
+    """Rows of a csv file, one after another; those that start with "# " are left out.
 
     Args:
         path: The file, UTF-8.
@@ -74,43 +79,50 @@ def read_table(
         names: Names of the columns where the file has no line of them.
 
     Raises:
-        AudioPathError: There is no such file.
+        AudioPathError: It is missing or cannot be read.
         MetadataError: It is not UTF-8, lacks a column, or a row has too few or too many fields.
     """
-    if not path.is_file():
-        raise AudioPathError(f"{path} does not exist; name the table with --metadata")
-    rows = csv.reader(_lines(path), skipinitialspace=True)
-    try:
-        header = _distinct(names or next(rows, []))
-        missing = [column for column in columns if column not in header]
-        if missing:
+    rows = _rows(path)
+    header = _distinct(names or _first(rows))
+    missing = [column for column in columns if column not in header]
+    if missing:
+        raise MetadataError(
+            f"{path} line 1: the column {missing[0]!r} is missing; there are "
+            f"{', '.join(map(repr, header)) or 'none'}"
+        )
+    for line, fields in rows:
+        if len(fields) != len(header):
             raise MetadataError(
-                f"{path} line 1: the column {missing[0]!r} is missing; there are "
-                f"{', '.join(map(repr, header)) or 'none'}"
+                f"{path} line {line}: {len(fields)} fields where {len(header)} are "
+                f"due ({', '.join(header)}); put quotes around a field with commas"
             )
-        for fields in rows:
-            if not fields:
-                continue
-            if len(fields) != len(header):
-                raise MetadataError(
-                    f"{path} line {rows.line_num}: {len(fields)} fields where {len(header)} are "
-                    f"due ({', '.join(header)}); put quotes around a field with commas"
-                )
-            yield Row(path, rows.line_num, dict(zip(header, fields, strict=True)))
-    except csv.Error as error:
-        raise MetadataError(f"{path} line {rows.line_num}: {error}; mend it") from None
+        yield Row(path, line, dict(zip(header, fields, strict=True)))
 
 
 def table_columns(path: Path) -> list[str]:
     """Names of the columns; none for an empty file.
 
     Raises:
-        AudioPathError: There is no such file.
+        AudioPathError: It is missing or cannot be read.
         MetadataError: It is not UTF-8.
     """
-    if not path.is_file():
-        raise AudioPathError(f"{path} does not exist; name the table with --metadata")
-    return _distinct(next(csv.reader(_lines(path), skipinitialspace=True), []))
+    return _distinct(_first(_rows(path)))
+
+
+def _rows(path: Path) -> Iterator[tuple[int, list[str]]]:
+    """The rows that hold something, each with the line that it ends in."""
+    rows = csv.reader(read_lines(path, "name the table with --metadata"), skipinitialspace=True)
+    try:
+        for fields in rows:
+            # AudioSet's lists begin with comments, the last of which names the columns.
+            if fields and not fields[0].startswith("# "):
+                yield rows.line_num, fields
+    except csv.Error as error:
+        raise MetadataError(f"{path} line {rows.line_num}: {error}; mend it") from None
+
+
+def _first(rows: Iterator[tuple[int, list[str]]]) -> list[str]:
+    return next(rows, (0, []))[1]
 
 
 def _distinct(columns: Sequence[str]) -> list[str]:
@@ -121,21 +133,6 @@ def _distinct(columns: Sequence[str]) -> list[str]:
         distinct.append(f"{column}.{seen[column]}" if seen[column] else column)
         seen[column] += 1
     return distinct
-
-
-def _lines(path: Path) -> Iterator[str]:
-    with path.open("rb") as file:
-        for number, line in enumerate(file, 1):
-            try:
-                text = line.decode("utf-8-sig" if number == 1 else "utf-8")
-            except UnicodeDecodeError as error:
-                raise MetadataError(
-                    f"{path} line {number}, byte {error.start + 1} is not UTF-8; save the table "
-                    "as UTF-8"
-                ) from None
-            # AudioSet's lists begin with comments, the last of which names the columns.
-            if not text.startswith("# "):
-                yield text
 
 
 def _shortened(text: str) -> str:

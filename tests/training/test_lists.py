@@ -7,9 +7,10 @@ import soundfile
 from hypothesis import given
 from hypothesis import strategies as st
 
+from audiosep_core.errors import AudioPathError, MetadataError
 from audiosep_core.text import normalise_query
-from training.list_sources import DATASETS, find_items
-from training.lists import Item, ListError, read_list, write_list
+from training.list_commands import DATASETS, find_items
+from training.lists import Item, read_list, write_list
 
 
 def write(path, content):
@@ -36,27 +37,29 @@ def test_written_lists_are_read_back(tmp_path):
     ("content", "message"),
     [
         ('{"data": [\n{"wav": "a"\n]}', r"line 3: no JSON"),
-        ("[]", r'line 1: the field "data" must hold a list'),
-        ('{"data": {}}', r'line 1: the field "data" must hold a list'),
-        ('{"data": [\n"a"]}', r'line 2: the field "data" holds \'a\''),
-        ('{"data": [\n{"wav": "a", "caption": ""},\n{"wav": "b"}]}', r'3: the field "caption" is'),
-        ('{"data": [\n{"caption": "b",\n"wav": 7}]}', r'line 3: the field "wav" must be text'),
-        ('{"data": [{"caption": "b",\n\n"wav": ""}]}', r'line 3: the field "wav" is empty'),
-        ('{"v": 1, "data": [{"wav": "data", "caption": "b",\n"video": 1}]}', r'2: the field "vid'),
+        ("[]", "line 1: the field 'data' must hold a list"),
+        ('{"data": {}}', "line 1: the field 'data' must hold a list"),
+        ('{"data": [\n"a"]}', "line 2: the field 'data' holds 'a'"),
+        ('{"data": [\n{"wav": "a", "caption": ""},\n{"wav": "b"}]}', "3: the field 'caption' is"),
+        ('{"data": [\n{"caption": "b",\n"wav": 7}]}', "line 3: the field 'wav' must be text"),
+        ('{"data": [{"caption": "b",\n\n"wav": ""}]}', "line 3: the field 'wav' is empty"),
+        ('{"v": 1, "data": [{"wav": "data", "caption": "b",\n"video": 1}]}', "2: the field 'vid"),
     ],
 )
 def test_wrong_forms_are_named_by_line_and_field(tmp_path, content, message):
-    with pytest.raises(ListError, match=message):
+    with pytest.raises(MetadataError, match=message):
         read_list(write(tmp_path / "list.json", content))
 
 
 def test_not_utf8_and_missing(tmp_path):
     path = tmp_path / "list.json"
     path.write_bytes(b'{"data": [\n{"wav": "a", "caption": "caf\xe9"}]}')
-    with pytest.raises(ListError, match="line 2: not UTF-8"):
+    with pytest.raises(MetadataError, match="line 2, byte 29 is not UTF-8"):
         read_list(path)
-    with pytest.raises(ListError, match="cannot be read"):
+    with pytest.raises(AudioPathError, match=r"none\.json does not exist"):
         read_list(tmp_path / "none.json")
+    with pytest.raises(AudioPathError, match="cannot be read"):
+        read_list(tmp_path)
 
 
 def test_captions_that_are_no_queries(tmp_path):
@@ -156,21 +159,63 @@ def test_datasets_as_distributed(dataset, tmp_path):
 @pytest.mark.parametrize(
     ("dataset", "table", "message"),
     [
-        ("audiocaps", "id,caption\n1,x\n", 'line 1: the column "audiocap_id" is missing'),
-        ("audiocaps", METADATA["audiocaps"][0].replace("130", "x"), "'x' is no time"),
-        ("clotho", "file_name,caption_1\na,b\n", 'line 1: the column "caption_2"'),
-        ("vggsound", "a,b,c,d\n", "line 1: VGGSound has"),
-        ("audioset", "a, 1.0\n", "line 1: AudioSet's table has four columns"),
-        ("wavcaps", "[1]", "no table of WavCaps"),
-        ("wavcaps", '{"data": [{"id": 1}]}', 'item 0 lacks the field "id" or "caption"'),
-        ("vggsound", "gone0000000,5,dog barking,train\n", "holds none of the 1 sound files"),
+        ("audiocaps", "id,caption\n1,x\n", "line 1: the column 'audiocap_id' is missing"),
+        (
+            "audiocaps",
+            METADATA["audiocaps"][0].replace("130", "x"),
+            "line 2: the field 'start_time' holds 'x'",
+        ),
+        ("clotho", "file_name,caption_1\na,b\n", "line 1: the column 'caption_2'"),
+        ("vggsound", "a,b,c,d\n", "line 1: the field 'start_seconds' holds 'b'"),
+        ("vggsound", "a,nan,c,train\n", "line 1: the field 'start_seconds' holds 'nan'"),
+        ("audioset", "a, 1.0\n", "line 1: 2 fields where 4 are due"),
+        (
+            "audioset",
+            METADATA["audioset"][0].replace("0z,/m", "0z,/n"),
+            "line 4: the field 'positive_labels' names '/n",
+        ),
+        ("wavcaps", "[1]", "line 1: the field 'data' must hold a list"),
+        ("wavcaps", '{"data": [\n{"id": 1}]}', "line 2: the field 'id' must be text"),
+        ("wavcaps", '{"data": [\n{"id": "1"}]}', "line 2: the field 'caption' is missing"),
     ],
 )
 def test_tables_of_another_form(dataset, table, message, tmp_path):
     make(tmp_path, dataset)
     (tmp_path / "table").write_text(table)
-    with pytest.raises(ListError, match=message):
+    with pytest.raises(MetadataError, match=message):
         find_items(dataset, tmp_path / "table", tmp_path / "audio", tmp_path / "labels.csv")
+
+
+def test_none_of_the_files_is_there(tmp_path):
+    make(tmp_path, "vggsound")
+    (tmp_path / "table").write_text("gone0000000,5,dog barking,train\n")
+    with pytest.raises(
+        AudioPathError, match=r"no file below .*audio is named in the corpus' table"
+    ):
+        find_items("vggsound", tmp_path / "table", tmp_path / "audio", None)
+
+
+def test_files_that_downloaders_name_otherwise(tmp_path):
+    make(tmp_path, "audioset")
+    sound = tmp_path / "audio" / "part" / "Y--aE2O5G5WE.wav"
+    # Some of AudioSet's segments are shorter than ten seconds.
+    table = tmp_path / "table"
+    table.write_text(table.read_text().replace("40.000", "37.500"))
+    sound.rename(sound.with_name("--aE2O5G5WE_30.000_37.500.wav"))
+    (item,) = find_items("audioset", table, tmp_path / "audio", tmp_path / "labels.csv")
+    make(tmp_path, "audiocaps")
+    item.wav.with_name("r1nicOVtvkQ_130.wav").rename(item.wav.with_name("91139.wav"))
+    (item,) = find_items("audiocaps", table, tmp_path / "audio", None)
+    assert item.wav.name == "91139.wav"
+
+
+@pytest.mark.parametrize("dataset", ["audiocaps", "clotho"])
+def test_captions_need_no_labels(dataset, tmp_path):
+    captions = make(tmp_path, dataset)
+    for name in ("eval_segments.csv", "clotho_metadata_evaluation.csv"):
+        (tmp_path / "audio" / name).write_bytes(b"\xff")
+    items = find_items(dataset, tmp_path / "table", tmp_path / "audio", None)
+    assert [item.caption for item in items] == captions
 
 
 def test_the_command(audiosep, tmp_path):

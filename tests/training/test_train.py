@@ -375,7 +375,7 @@ def test_the_command(audiosep, corpus, tmp_path, tiny_file):
         assert code == 2 and reason in error and "Traceback" not in error
         assert not (tmp_path / "run").exists()
     code, _, error = audiosep("train", "audiosep-base", "--run", "run", "--list", "none.json")
-    assert code == 2 and "none.json cannot be read" in error
+    assert code == 2 and "none.json does not exist" in error
 
 
 def test_without_the_extra(audiosep, monkeypatch, corpus):

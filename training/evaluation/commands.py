@@ -237,6 +237,12 @@ Examples:
     help="The corpus' own table if it is not in the folder, or a released one that names both "
     "files of each mixture.",
 )
+@click.option(
+    "--labels",
+    type=_FILE,
+    metavar="CSV",
+    help="AudioSet's class_labels_indices.csv if it is not in the folder.",
+)
 @click.option("-o", "--output", required=True, type=_NEW_FOLDER, metavar="DIR", help="The set.")
 @click.option("--count", type=click.IntRange(min=1), help="At most so many mixtures.")
 @_CHOICES["seconds"]
@@ -245,6 +251,7 @@ def build(
     bench: str,
     raw: Path,
     metadata: Path | None,
+    labels: Path | None,
     output: Path,
     count: int | None,
     seconds: float,
@@ -257,7 +264,7 @@ def build(
     """
     if bench in RECIPES:
         rng = np.random.default_rng(seed)
-        pairs = draw_pairs(bench, Shelf(raw), metadata, rng)
+        pairs = draw_pairs(bench, Shelf(raw, labels), metadata, rng)
         pairs = itertools.islice(pairs, count)
         built = build_pairs(bench, _watched(pairs, "mixing", count), output, rng)
     else:

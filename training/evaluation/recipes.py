@@ -24,6 +24,7 @@ from training.recordings import (
     Reader,
     Recording,
     Shelf,
+    check_found,
     read_audiocaps,
     read_audioset,
     read_clotho,
@@ -153,7 +154,7 @@ def draw_pairs(
         rng: What is drawn with.
 
     Raises:
-        AudioPathError: A table is missing.
+        AudioPathError: A table is missing, or none of the files that it names is there.
         MetadataError: A table is damaged, or the corpus is too small.
     """
     recipe = RECIPES[bench]
@@ -166,7 +167,4 @@ def draw_pairs(
             f"{bench} is made from a table with {', '.join(recipe.columns)}, {TARGET} and "
             f"{recipe.backgrounds[0]}; name it with --metadata"
         )
-    recordings = list(recipe.read(shelf, metadata))
-    if not recordings:
-        raise MetadataError(f"no file below {shelf.folder} is named in the corpus' table")
-    return recipe.draw(recordings, rng)
+    return recipe.draw(check_found(shelf, recipe.read(shelf, metadata)), rng)

@@ -105,6 +105,14 @@ def test_audioset(audioset, tmp_path):
     assert_zero_db(items)
 
 
+def test_the_list_of_labels_may_lie_elsewhere(audioset, tmp_path):
+    labels = (audioset / "class_labels_indices.csv").rename(tmp_path / "labels.csv")
+    rng = np.random.default_rng(0)
+    with pytest.raises(AudioPathError, match=r"class_labels_indices\.csv; .* with --labels"):
+        draw_pairs("audioset", Shelf(audioset), None, rng)
+    assert len(list(draw_pairs("audioset", Shelf(audioset, labels), None, rng))) == 3
+
+
 def test_audiocaps_takes_labels_from_audioset(audioset, tmp_path):
     lines = ["audiocap_id,youtube_id,start_time,caption"]
     for video in (0, 1):
@@ -273,7 +281,10 @@ def test_one_class_is_not_enough(esc50, tmp_path):
 
 @pytest.mark.parametrize(
     ("text", "fault"),
-    [('{"videos": ["id"]}', "the field 'videos'"), ('{"videos":\n!', "line 2: Expecting value")],
+    [
+        ('{"videos": ["id"]}', "the field 'videos'"),
+        ('{"videos":\n!', "line 2: no JSON .Expecting value"),
+    ],
 )
 def test_a_wrong_list_of_videos_is_faulted(text, fault, tmp_path, write, sound):
     write(tmp_path / "id0.wav", sound(1))
