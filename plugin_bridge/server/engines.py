@@ -26,7 +26,7 @@ from plugin_bridge.server.batching import BatchedEstimator, Batcher
 from plugin_bridge.server.stream import PreparedChange, RefusedError
 
 #: Seconds within which a block is answered, unless a client says otherwise.
-_SLACK_SECONDS, _TRACK_SLACK_SECONDS = 0.25, 0.02
+_SLACK_SECONDS, _TRACK_SLACK_SECONDS = 0.35, 0.02
 #: Less is no time to compute anything in.
 _LEAST_SLACK_SECONDS = 0.01
 #: What JSON, which has no infinity, says for none.

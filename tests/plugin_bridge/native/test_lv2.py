@@ -119,7 +119,7 @@ def test_residual_and_mix(play, separator, feed, music):
     need("ffmpeg")
     audio = music(2, 2 * RATE)
     engine = StreamingSeparator([FIRST], RATE, 2, "mix", separator, outputs="target+residual")
-    target, residual = late(feed(engine, audio).reshape(4, -1), 12_000).reshape(2, 2, -1)
+    target, residual = late(feed(engine, audio).reshape(4, -1), 16_800).reshape(2, 2, -1)
     controls = {"output": 1, "mix": 0.75, "freewheel": 1}
     out = play(ffmpeg, audio, controls)
     np.testing.assert_allclose(out, residual + 0.25 * target, atol=1e-6)
@@ -132,7 +132,7 @@ def test_queries_of_the_users_own(play, separator, feed, music, tmp_path):
     engine = StreamingSeparator(["Rain"], RATE, 1, "mix", separator)
     controls = {"query": 0, "freewheel": 1}
     out = play(lv2apply, audio, controls, AUDIOSEP_QUERIES=str(tmp_path / "own.txt"))
-    np.testing.assert_array_equal(out, late(feed(engine, audio), 12_000))
+    np.testing.assert_array_equal(out, late(feed(engine, audio), 16_800))
 
 
 def test_without_a_server_the_input_goes_through(play, music):

@@ -123,7 +123,7 @@ def test_track_leaves_room_for_the_slack(server, peer):
         assert opened.slack == 960
         assert opened.latency + opened.slack <= 16_383
         opened = client.open(mode="mix", slack=None, contract="realtime", stream=2)
-        assert opened.slack == 12_000
+        assert opened.slack == 16_800
         assert opened.latency + opened.slack <= 72_000
 
 
