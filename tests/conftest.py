@@ -1,17 +1,24 @@
-"""Shared fixtures: a private cache folder, reference values, and a bundle with random weights."""
+"""Shared fixtures: a private cache folder, reference values, the command, and its server."""
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import signal
+import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+import audiosep_core
 from audiosep_core.commands import main
+from plugin_bridge.address import Address, TcpAddress, UnixAddress
+
+ROOT = Path(audiosep_core.__file__).resolve().parents[1]
 
 
 def _reference_folder() -> Path | None:
@@ -81,3 +88,92 @@ def audiosep(
         return code, captured.out, captured.err
 
     return run
+
+
+class ServerProcess:
+    """``audiosep serve`` of the package under test, in a process of its own.
+
+    Args:
+        folder: Of its socket or token, and of its log.
+        options: Of the command; without ``--tcp`` it listens on ``bridge.sock``.
+        ready: Whether it is to let clients in, or to refuse to start.
+    """
+
+    patience_seconds = 60
+
+    def __init__(self, folder: Path, *options: str, ready: bool = True) -> None:
+        self.address: Address = UnixAddress(folder / "bridge.sock")
+        self.log = folder / "server.log"
+        self._options = ["--device", "cpu", "--threads", "1", *options]
+        if "--tcp" not in options:
+            self._options += ["--socket", str(self.address)]
+        self.start(ready)
+
+    def start(self, ready: bool = True) -> None:
+        """Start, or start again, and wait until clients can connect or it has refused."""
+        code = "from audiosep_core.commands import main; main()"
+        # The package is found there also where a test has changed the folder.
+        places = {"PYTHONPATH": str(ROOT), "XDG_RUNTIME_DIR": str(self.log.parent)}
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, "-c", code, "serve", *self._options],
+                stdout=subprocess.PIPE,
+                stderr=log,
+                text=True,
+                env={**os.environ, "PYTHONUNBUFFERED": "1", **places},
+            )
+        assert self.process.stdout
+        said = self.process.stdout.readline()
+        if said.startswith("ready on ") != ready:
+            self.kill()
+            raise AssertionError(said + self.log.read_text())
+        if ready and "--tcp" in self._options:
+            host, _, port = said.split()[2].rpartition(":")
+            self.address = TcpAddress(int(port), host)
+
+    def pause(self) -> None:
+        """Let it answer no more, as if it hung."""
+        self.process.send_signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """After :meth:`pause`."""
+        self.process.send_signal(signal.SIGCONT)
+
+    def kill(self) -> None:
+        """End it as a crash would."""
+        self.end(signal.SIGKILL)
+
+    def end(self, number: int = signal.SIGTERM) -> int:
+        """Have it end, where it has not yet, by default in good order: its exit code."""
+        self.process.send_signal(number)
+        return self.ended()
+
+    def ended(self) -> int:
+        """Wait until it has ended by itself: its exit code."""
+        assert self.process.stdout
+        code = self.process.wait(self.patience_seconds)
+        self.process.stdout.close()
+        return code
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[Callable[..., ServerProcess]]:
+    """Start servers that are gone when the test is."""
+    with contextlib.ExitStack() as stack:
+
+        def run(*options: str, folder: Path = tmp_path, ready: bool = True) -> ServerProcess:
+            server = ServerProcess(folder, *options, ready=ready)
+            stack.callback(server.kill)
+            return server
+
+        yield run
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
+    """One server for all tests that leave it alone; it must end well after them."""
+    running = ServerProcess(tmp_path_factory.mktemp("bridge"))
+    yield running
+    assert running.end() == 0
+    assert isinstance(running.address, UnixAddress) and not running.address.path.exists()
+    assert '"error"' not in running.log.read_text()

@@ -13,7 +13,6 @@ import torch
 
 from audiosep_core.network import build_network
 from plugin_bridge.address import default_address
-from plugin_bridge.server.server import BridgeServer, running
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -67,12 +66,11 @@ def test_shell(snippet, folder):
 
 
 @pytest.fixture
-def bridge(folder, monkeypatch):
+def bridge(folder, monkeypatch, start):
     """A server where clients look for it."""
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(folder))
-    server = BridgeServer(default_address(), device="cpu", threads=1)
-    with running(server):
-        yield
+    default_address().path.parent.mkdir(mode=0o700)
+    assert start(folder=default_address().path.parent).address == default_address()
 
 
 @pytest.mark.parametrize("snippet", [text for text in PYTHON if "Bridge" not in text])

@@ -1,27 +1,9 @@
 """The benches print what they measure, and say so in one sentence where they cannot."""
 
 import json
-import sys
 
 import numpy as np
-import pytest
 import soundfile
-
-from audiosep_core.commands import main
-
-
-@pytest.fixture
-def audiosep(monkeypatch, capsys, tmp_path):
-    monkeypatch.chdir(tmp_path)
-
-    def run(*arguments):
-        monkeypatch.setattr(sys, "argv", ["audiosep", *map(str, arguments)])
-        with pytest.raises(SystemExit) as stop:
-            main()
-        captured = capsys.readouterr()
-        return int(stop.value.code or 0), captured.out, captured.err
-
-    return run
 
 
 def write_item(folder, music, rate=32_000):

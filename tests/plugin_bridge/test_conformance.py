@@ -2,7 +2,6 @@
 
 import contextlib
 import functools
-import time
 
 import numpy as np
 import pytest
@@ -115,31 +114,12 @@ def connect(request):
 
 
 @pytest.fixture(scope="module")
-def socket(tmp_path_factory):
-    return UnixAddress(tmp_path_factory.mktemp("s") / "s")
-
-
-@pytest.fixture(scope="module")
-def address(socket, bridge_server):
-    with running(bridge_server(socket)) as bound:
-        yield bound
-
-
-@pytest.fixture(scope="module")
 def engine(separator):
     def make(query, rate=RATE, channels=2, residual=False):
         outputs = "target+residual" if residual else "target"
         return StreamingSeparator([query], rate, channels, "mix", separator, outputs=outputs)
 
     return make
-
-
-def until(condition):
-    """Wait for another thread or process; fails after a minute."""
-    limit = time.monotonic() + 60
-    while not condition():
-        assert time.monotonic() < limit, "it never came to be"
-        time.sleep(0.01)
 
 
 def late(audio, frames):
@@ -227,7 +207,7 @@ def test_tcp_with_a_token(connect, bridge_server, engine, feed, music, tmp_path,
 
 
 def test_without_the_server_the_mixture_goes_on_and_with_it_the_target(
-    connect, bridge_server, engine, feed, music, tmp_path
+    connect, bridge_server, engine, feed, music, tmp_path, wait_until
 ):
     """The server goes in mid-stream and another one comes: no silence, no shift, no wait."""
     socket, block = UnixAddress(tmp_path / "s"), 512
@@ -243,13 +223,13 @@ def test_without_the_server_the_mixture_goes_on_and_with_it_the_target(
         client = connect(socket, QUERIES[0], RATE, 2, "realtime")
         delay = client.delay
         play(10)
-    until(lambda: play(1) or not client.connected)
+    wait_until(lambda: play(1) or not client.connected)
     play(delay // block)
     gone = at
     play(20)
     with running(bridge_server(socket)):
         # The blocks here are as long as the pauses between them.
-        until(lambda: play(1) or client.connected)
+        wait_until(lambda: play(1) or client.connected)
         assert client.delay == delay
         heard, dry = np.hstack(out), late(audio[:, :at], delay)
         back = at - block

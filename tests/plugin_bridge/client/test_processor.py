@@ -18,7 +18,7 @@ def make(server):
     made = []
 
     def run(query="drums", mode="track", **settings):
-        made.append(BridgeProcessor(query, mode, socket=server.socket, **settings))
+        made.append(BridgeProcessor(query, mode, socket=server.address.path, **settings))
         return made[-1]
 
     yield run
@@ -88,7 +88,7 @@ def test_without_a_server(tmp_path, music):
 def test_the_next_recording_finds_the_server_again(start, local, music):
     server = start()
     audio = music(2, 20_000)
-    with BridgeProcessor("drums", "track", socket=server.socket) as processor:
+    with BridgeProcessor("drums", "track", socket=server.address.path) as processor:
         expected = AudioSepProcessor("drums", "track", local)(audio, RATE)
         assert np.array_equal(processor(audio, RATE), expected)
         server.kill()

@@ -10,7 +10,6 @@ import pytest
 
 from audiosep_core.errors import BridgeError
 from plugin_bridge import AsyncBridgeClient, BridgeClient, StreamingSeparator, WindowSeconds
-from plugin_bridge.protocol.server_side import Block
 
 RATE = 48_000
 FADE = RATE // 200
@@ -93,12 +92,17 @@ def test_late_answers_are_the_mixture(fake, music):
     begun = threading.Event()
 
     def answer_when_told(server, link, protocol):
-        server.over.wait() if not begun.wait(60) else None
-        server.answers(link, protocol)
+        """With half of the mixture, late by the latency."""
+        begun.wait(60)
+        history = np.zeros((2, 1000), np.float32)
+        for audio, answer in server.blocks(link, protocol):
+            history = np.concatenate([history, audio], -1)
+            late, history = np.split(history, [audio.shape[1]], -1)
+            link.sendall(answer(0.5 * late[None]))
 
     server = fake(answer_when_told)
     audio = music(2, 30_000)
-    with BridgeClient(socket=server.socket) as client:
+    with BridgeClient(socket=server.address.path) as client:
         stream = client.open("drums", RATE, 2)
         delay = stream.latency_samples
         parts = []
@@ -118,22 +122,22 @@ def test_late_answers_are_the_mixture(fake, music):
         assert stream.dry_frames == before
 
 
-def silent(server, link, protocol):
+def deaf(server, link, protocol):
     """Reads nothing, says nothing."""
     server.over.wait()
 
 
-def deaf(server, link, protocol):
+def silent(server, link, protocol):
     """Reads, and says nothing."""
-    for _ in server.events(link, protocol):
+    while link.recv(1 << 16):
         pass
 
 
-@pytest.mark.parametrize("behave", [silent, deaf])
+@pytest.mark.parametrize("behave", [deaf, silent])
 def test_a_server_that_hangs_holds_nobody_up(fake, music, nothing_left, behave):
     server = fake(behave)
     audio = music(2, 400_000)
-    with BridgeClient(socket=server.socket, timeout=0.5) as client:
+    with BridgeClient(socket=server.address.path, timeout=0.5) as client:
         stream = client.open("drums", RATE, 2)
         parts = []
         play(stream, audio, parts, size=4000)
@@ -142,13 +146,13 @@ def test_a_server_that_hangs_holds_nobody_up(fake, music, nothing_left, behave):
         assert np.array_equal(dry[:, delay:], inputs(parts)[:, : dry.shape[1] - delay])
         tail = stream.flush()
         assert np.array_equal(tail, inputs(parts)[:, -delay:])
-        assert not stream.connected or behave is silent
+        assert not stream.connected or behave is deaf
     server.close()
 
 
-def test_a_client_that_reads_nothing_is_bounded(fake, music):
-    server = fake(silent)
-    with BridgeClient(socket=server.socket) as client:
+def test_what_nobody_reads_is_bounded(fake, music):
+    server = fake(deaf)
+    with BridgeClient(socket=server.address.path) as client:
         stream = client.open("drums", RATE, 2)
         most = stream._most_unsent
         parts = []
@@ -208,13 +212,11 @@ BREACHES = [half, garbage, other_version, too_much, other_stream, uneven, news]
 @pytest.mark.parametrize("breach", BREACHES)
 def test_a_server_that_breaks_the_protocol_is_left(fake, music, nothing_left, breach):
     def behave(server, link, protocol):
-        for event in server.events(link, protocol):
-            if isinstance(event, Block):
-                rows = event.audio[None]
-                breach(protocol.send_audio(event.stream, event.sequence, rows, False), link)
+        for audio, answer in server.blocks(link, protocol):
+            breach(answer(audio[None]), link)
 
     server = fake(behave)
-    with BridgeClient(socket=server.socket) as client:
+    with BridgeClient(socket=server.address.path) as client:
         stream = client.open("drums", RATE, 2)
         delay, parts = stream.latency_samples, []
         play(stream, music(2, 8000), parts, until=lambda: client.reconnects > 1)
@@ -233,19 +235,21 @@ def test_a_server_that_breaks_the_protocol_is_left(fake, music, nothing_left, br
     [(b"", "closed the connection"), (b"HTTP/1.1 200 OK\r\n\r\n", "broke the protocol")],
 )
 def test_what_is_no_server_is_refused(fake, nothing_left, reply, message):
-    def greet(link):
+    def behave(server, link, protocol):
         link.recv(1 << 16)
         link.sendall(reply)
         link.shutdown(socket.SHUT_WR)
-        while link.recv(1 << 16):
-            pass
+        silent(server, link, protocol)
 
-    server = fake(greet=greet)
-    with BridgeClient(socket=server.socket) as client, pytest.raises(BridgeError, match=message):
+    server = fake(behave, opens=False)
+    with (
+        BridgeClient(socket=server.address.path) as client,
+        pytest.raises(BridgeError, match=message),
+    ):
         client.open("drums", RATE, 2)
 
     async def run():
-        async with AsyncBridgeClient(socket=server.socket) as client:
+        async with AsyncBridgeClient(socket=server.address.path) as client:
             with pytest.raises(BridgeError, match=message):
                 await client.open("drums", RATE, 2)
 
@@ -264,9 +268,9 @@ def test_nobody_answers(tmp_path, nothing_left):
 
 
 def test_a_server_that_does_not_greet_times_out(fake, nothing_left):
-    server = fake(greet=lambda link: link.recv(1 << 16) and link.recv(1))
+    server = fake(silent, opens=False)
     with (
-        BridgeClient(socket=server.socket, timeout=0.05) as client,
+        BridgeClient(socket=server.address.path, timeout=0.05) as client,
         pytest.raises(BridgeError, match=r"no answer for 0\.05 s"),
     ):
         client.open("drums", RATE, 2)
@@ -278,11 +282,11 @@ def test_a_client_closes_while_it_tries_to_connect(fake, wait_until, nothing_lef
 
     def behave(server, link, protocol):
         # From now on nobody is greeted.
-        server._greet = lambda link: link.recv(1 << 16) and link.recv(1)
+        server.behave, server.opens = silent, False
         first.set()
 
     server = fake(behave)
-    client = BridgeClient(socket=server.socket)
+    client = BridgeClient(socket=server.address.path)
     stream = client.open("drums", RATE, 2)
     first.wait(60)
     server.links[0].shutdown(socket.SHUT_RDWR)
@@ -314,7 +318,7 @@ def killed_and_started_again(server, stream, music):
 
 def test_a_killed_server_is_survived(start, local, music, feed, nothing_left):
     server = start()
-    with BridgeClient(socket=server.socket) as client:
+    with BridgeClient(socket=server.address.path) as client:
         stream = client.open("drums", RATE, 2, OWN, slack=SLACK, outputs="target+residual")
         delay = stream.latency_samples
         stream.set_queries("wind")
@@ -347,13 +351,13 @@ def test_a_killed_server_is_survived(start, local, music, feed, nothing_left):
         assert stream.dry_frames == base + delay - gone - SLACK
         figures = stream.statistics()
         assert figures["connected"] and figures["reconnects"] == 1
-    server.stop()
+    server.end()
 
 
 def test_a_bounce_does_not_outlive_its_server(start, music, feed, nothing_left):
     server = start()
     audio = music(2, 20_000)
-    with BridgeClient(socket=server.socket) as client:
+    with BridgeClient(socket=server.address.path) as client:
         stream = client.open("drums", RATE, 2, "track", "render")
         expected = feed(stream, audio, flush=True)
         feed(stream, audio[:, :5120])
@@ -371,13 +375,13 @@ def test_a_bounce_does_not_outlive_its_server(start, music, feed, nothing_left):
         stream.reset()
         assert np.array_equal(feed(stream, audio, flush=True), expected)
         assert not stream.statistics()["dry_frames"] > 5120
-    server.stop()
+    server.end()
 
 
 def test_a_bounce_right_after_an_outage_is_refused(start, music):
     server = start()
     audio = music(2, 10_240)
-    with BridgeClient(socket=server.socket) as client:
+    with BridgeClient(socket=server.address.path) as client:
         stream = client.open("drums", RATE, 2, "track", slack=4800)
         play(stream, audio, [])
         server.kill()
@@ -391,10 +395,10 @@ def test_a_bounce_right_after_an_outage_is_refused(start, music):
         stream.process(audio)
 
 
-def test_a_stopped_process_goes_on(start, music, wait_until):
+def test_a_stopped_process_goes_on(start, music):
     server = start()
     audio = music(2, 48_000)
-    with BridgeClient(socket=server.socket) as client:
+    with BridgeClient(socket=server.address.path) as client:
         stream = client.open("drums", RATE, 2, "track", outputs="target+residual")
         parts = []
         play(stream, audio, parts, between=lambda: settle(stream))
@@ -408,17 +412,17 @@ def test_a_stopped_process_goes_on(start, music, wait_until):
 
 def test_a_server_that_shuts_down_says_so(start, music):
     server = start()
-    with BridgeClient(socket=server.socket) as client:
+    with BridgeClient(socket=server.address.path) as client:
         live = client.open("drums", RATE, 2, "track")
         bounce = client.open("drums", RATE, 2, "track", "render")
-        server.stop()
+        server.end()
         with pytest.raises(BridgeError, match="shuts down"):
             bounce.process(music(2, 512))
         play(live, music(2, 5120), [])
         assert not live.connected
 
 
-def test_idle_connections_are_kept(fake, music, wait_until):
+def test_idle_connections_are_kept(fake, music):
     pings = threading.Semaphore(0)
 
     def listen(server, link, protocol):
@@ -429,7 +433,7 @@ def test_idle_connections_are_kept(fake, music, wait_until):
     from plugin_bridge.client.exchange import Exchange
 
     server = fake(listen)
-    with BridgeClient(socket=server.socket) as client:
+    with BridgeClient(socket=server.address.path) as client:
         stream = client.open("drums", RATE, 2)
         stream._link.exchange.idle_seconds = 0.03
         client._lost_one()
@@ -442,7 +446,7 @@ def test_idle_connections_are_kept(fake, music, wait_until):
 def test_a_flush_that_is_not_whole_begins_anew(start, local, music, feed):
     server = start()
     audio = music(2, 96_000)
-    with BridgeClient(socket=server.socket) as client:
+    with BridgeClient(socket=server.address.path) as client:
         stream = client.open("drums", RATE, 2, OWN, slack=SLACK)
         play(stream, audio, [])
         server.kill()
@@ -462,7 +466,7 @@ def test_an_interrupted_call_leaves_no_shift(start, local, music, feed):
     audio = music(2, 48_000)
 
     async def run():
-        async with AsyncBridgeClient(socket=server.socket) as client:
+        async with AsyncBridgeClient(socket=server.address.path) as client:
             stream = await client.open("drums", RATE, 2, "track", "render")
             await stream.process(audio)
             server.pause()
@@ -495,7 +499,7 @@ def test_asyncio_survives_a_killed_server(start, music, nothing_left):
 
     async def run():
         parts = []
-        async with AsyncBridgeClient(socket=server.socket) as client:
+        async with AsyncBridgeClient(socket=server.address.path) as client:
             stream = await client.open(
                 "drums", RATE, 2, OWN, slack=SLACK, outputs="target+residual"
             )
@@ -523,13 +527,13 @@ def test_asyncio_survives_a_killed_server(start, music, nothing_left):
             await stream.process(audio)
 
     asyncio.run(run())
-    server.stop()
+    server.end()
 
 
 def test_nothing_is_left_of_many_streams(server, music, nothing_left):
     block = music(2, 512)
     for _ in range(5):
-        with BridgeClient(socket=server.socket) as client:
+        with BridgeClient(socket=server.address.path) as client:
             streams = [client.open("drums", RATE, 2, "track") for _ in range(4)]
             for stream in streams:
                 stream.process(block)

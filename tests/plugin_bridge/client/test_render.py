@@ -138,7 +138,7 @@ def test_asyncio(server, local, feed, music):
 
     async def run():
         parts = []
-        async with AsyncBridgeClient(socket=server.socket) as client:
+        async with AsyncBridgeClient(socket=server.address.path) as client:
             stream = await client.open(
                 ["drums", "wind"], 48_000, 2, "track", "render", outputs="target+residual"
             )
@@ -183,22 +183,21 @@ def test_tcp(start, local, feed, music, monkeypatch, tmp_path):
     from plugin_bridge import BridgeClient
 
     server = start("--tcp", "0")
-    port = int(server.address.rpartition(":")[2])
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
     audio = music(2, 20_000)
     expected = feed(engine(local), audio)
-    with BridgeClient(tcp=port) as client:
+    with BridgeClient(tcp=server.address.port) as client:
         stream = client.open("drums", 48_000, 2, "track", "render")
         assert np.array_equal(feed(stream, audio), expected)
 
     async def run():
-        async with AsyncBridgeClient(tcp=port) as client:
+        async with AsyncBridgeClient(tcp=server.address.port) as client:
             stream = await client.open("drums", 48_000, 2, "track", "render")
             return await stream.process(audio)
 
     assert np.array_equal(asyncio.run(run()), expected)
     with (
-        BridgeClient(tcp=port, token="0" * 64) as client,
+        BridgeClient(tcp=server.address.port, token="0" * 64) as client,
         pytest.raises(BridgeError, match="token"),
     ):
         client.open("drums", 48_000, 2)

@@ -11,12 +11,10 @@ import numpy as np
 import pytest
 
 import plugin_bridge
-from plugin_bridge.address import UnixAddress
 from plugin_bridge.protocol.limits import Limits
 from plugin_bridge.protocol.messages import Changed, Failure, Latency, Opened, Welcome
 from plugin_bridge.protocol.server_side import ServerProtocol
 from plugin_bridge.protocol.wire import Type
-from plugin_bridge.server.server import running
 
 HERE = Path(__file__).parent
 NATIVE = Path(plugin_bridge.__file__).parent / "native"
@@ -43,12 +41,6 @@ def build(tmp_path_factory):
         return path
 
     return make
-
-
-@pytest.fixture(scope="module")
-def address(tmp_path_factory, bridge_server):
-    with running(bridge_server(UnixAddress(tmp_path_factory.mktemp("s") / "s"))) as bound:
-        yield bound
 
 
 @pytest.mark.parametrize("flags", [GUARD, THREAD, ADDRESS], ids=["guard", "thread", "address"])

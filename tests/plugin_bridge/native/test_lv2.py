@@ -11,9 +11,7 @@ import soundfile
 
 import plugin_bridge
 from plugin_bridge import StreamingSeparator
-from plugin_bridge.address import UnixAddress
 from plugin_bridge.modes import mode_windows
-from plugin_bridge.server.server import running
 
 RATE = 48_000
 NATIVE = Path(plugin_bridge.__file__).parent / "native"
@@ -40,12 +38,6 @@ def effect(native_make, tmp_path_factory):
     folder = tmp_path_factory.mktemp("lv2")
     shutil.copytree(native_make("lv2") / "audiosep.lv2", folder / "audiosep.lv2")
     return folder
-
-
-@pytest.fixture(scope="module")
-def address(tmp_path_factory, bridge_server):
-    with running(bridge_server(UnixAddress(tmp_path_factory.mktemp("s") / "s"))) as bound:
-        yield bound
 
 
 @pytest.fixture

@@ -1,16 +1,10 @@
-"""A real server in a process of its own, and bare peers that speak the protocol to it."""
+"""Bare peers that speak the protocol to a server."""
 
 import contextlib
-import os
-import signal
-import subprocess
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 
-from plugin_bridge.address import UnixAddress
 from plugin_bridge.protocol.client_side import AudioAnswer, ClientProtocol
 from plugin_bridge.protocol.messages import Failure, Open, QueryMessage
 from plugin_bridge.protocol.wire import Type
@@ -112,67 +106,6 @@ class Peer:
             return True
 
 
-class Process:
-    """``audiosep serve`` in a process of its own."""
-
-    def __init__(self, folder, *options, wait=True):
-        self.address = UnixAddress(folder / "bridge.sock")
-        self.log = folder / "server.log"
-        where = [] if "--tcp" in options else ["--socket", str(self.address.path)]
-        command = "from audiosep_core.commands import main; main()"
-        self.process = subprocess.Popen(
-            [sys.executable, "-c", command, "serve", *where, "--device", "cpu", *options],
-            stdout=subprocess.PIPE,
-            stderr=self.log.open("ab"),
-            text=True,
-            env={**os.environ, "PYTHONUNBUFFERED": "1", "XDG_RUNTIME_DIR": str(folder)},
-        )
-        self.said = self.process.stdout.readline() if wait else ""
-
-    @property
-    def pid(self):
-        return self.process.pid
-
-    def held(self):
-        """Numbers of open descriptors and of threads."""
-        return (
-            len(list(Path(f"/proc/{self.pid}/fd").iterdir())),
-            len(list(Path(f"/proc/{self.pid}/task").iterdir())),
-        )
-
-    def end(self, number=signal.SIGTERM):
-        self.process.send_signal(number)
-        return self.process.wait(PATIENCE)
-
-
 @pytest.fixture(scope="session")
 def peer():
     return Peer
-
-
-@pytest.fixture
-def start(tmp_path):
-    """Start servers that are gone when the test is."""
-    started = []
-
-    def run(*options, folder=tmp_path, wait=True):
-        started.append(Process(folder, *options, wait=wait))
-        return started[-1]
-
-    yield run
-    for server in started:
-        if server.process.poll() is None:
-            server.process.kill()
-            server.process.wait()
-        server.process.stdout.close()
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory):
-    """One server for the tests of a module; it must end well after all of them."""
-    running = Process(tmp_path_factory.mktemp("bridge"))
-    yield running
-    assert running.end() == 0
-    running.process.stdout.close()
-    assert not running.address.path.exists()
-    assert '"error"' not in running.log.read_text()

@@ -17,11 +17,11 @@ import pytest
 
 from audiosep_core.models import packaged_folder
 from plugin_bridge import StreamingSeparator
-from plugin_bridge.address import AddressError, TcpAddress, UnixAddress, runtime_folder
+from plugin_bridge.address import AddressError, UnixAddress, default_address, runtime_folder
 from plugin_bridge.protocol.limits import Limits
 from plugin_bridge.protocol.messages import Change, QueryMessage
 from plugin_bridge.protocol.wire import HEADER, MAGIC, Type
-from plugin_bridge.server.server import BridgeServer, running
+from plugin_bridge.server.server import running
 
 PATIENCE = 60
 BLOCK = 4000
@@ -46,15 +46,6 @@ def bystander(server, peer, separator, music):
         go_on()
 
 
-def settled(server, before):
-    """Wait until the server holds no more than it did; a leak never ends the wait."""
-    until = time.monotonic() + PATIENCE
-    while any(now > then for now, then in zip(server.held(), before, strict=True)):
-        assert time.monotonic() < until, (before, server.held())
-        threading.Event().wait(0.01)
-    return True
-
-
 def closed(link):
     """Wait until the other side hangs up: what it said."""
     said = b""
@@ -73,13 +64,13 @@ def closed(link):
     ],
     ids=["http", "tls", "random"],
 )
-def test_strangers_are_closed_at_once_and_without_a_word(server, bystander, data):
-    before = server.held()
+def test_strangers_are_closed_at_once_and_without_a_word(
+    server, bystander, data, nothing_left_of_server
+):
     with server.address.connect(PATIENCE) as link:
         link.sendall(data)
         assert closed(link) == b""
     bystander()
-    assert settled(server, before)
 
 
 @pytest.mark.parametrize(
@@ -91,17 +82,16 @@ def test_strangers_are_closed_at_once_and_without_a_word(server, bystander, data
         (HEADER.pack(MAGIC, 1, Type.OPEN, 0, 1, 2, 0) + b"{}", b"hello"),
     ],
 )
-def test_who_breaks_the_protocol_is_told_and_closed(server, bystander, data, code):
-    before = server.held()
+def test_who_breaks_the_protocol_is_told_and_closed(
+    server, bystander, data, code, nothing_left_of_server
+):
     with server.address.connect(PATIENCE) as link:
         link.sendall(data)
         assert code in closed(link)
     bystander()
-    assert settled(server, before)
 
 
-def test_random_and_mutated_messages_harm_nobody(server, peer, bystander):
-    before = server.held()
+def test_random_and_mutated_messages_harm_nobody(server, peer, bystander, nothing_left_of_server):
     rng = np.random.default_rng(0)
     for _ in range(200):
         with peer(server.address) as client:
@@ -111,21 +101,19 @@ def test_random_and_mutated_messages_harm_nobody(server, peer, bystander):
             with contextlib.suppress(OSError):
                 client.link.sendall(bytes(good) + rng.bytes(100))
     bystander()
-    assert settled(server, before)
 
 
-def test_two_hundred_connections_opened_and_dropped(server, bystander):
-    before = server.held()
+def test_two_hundred_connections_opened_and_dropped(server, bystander, nothing_left_of_server):
     links = [server.address.connect(PATIENCE) for _ in range(200)]
     bystander()
     for link in links:
         link.close()
     bystander()
-    assert settled(server, before)
 
 
-def test_a_client_that_stops_reading_is_its_own_problem(server, peer, bystander, music):
-    before = server.held()
+def test_a_client_that_stops_reading_is_its_own_problem(
+    server, peer, bystander, music, nothing_left_of_server
+):
     noise = music(2, 4096)
     with peer(server.address) as client:
         client.open(mode="track")
@@ -136,11 +124,9 @@ def test_a_client_that_stops_reading_is_its_own_problem(server, peer, bystander,
                 client.send(client.protocol.audio(1, noise))
         bystander()
     bystander()
-    assert settled(server, before)
 
 
-def test_a_client_killed_in_mid_stream(server, bystander, music):
-    before = server.held()
+def test_a_client_killed_in_mid_stream(server, bystander, music, nothing_left_of_server):
     script = """if True:
         import sys, numpy as np
         from pathlib import Path
@@ -164,18 +150,15 @@ def test_a_client_killed_in_mid_stream(server, bystander, music):
         bystander()
         doomed.kill()
     bystander()
-    assert settled(server, before)
 
 
-def test_half_a_message_and_then_nothing(server, peer, bystander):
-    before = server.held()
+def test_half_a_message_and_then_nothing(server, peer, bystander, nothing_left_of_server):
     with peer(server.address) as client:
         client.open(mode="track")
         client.link.sendall(client.protocol.audio(1, np.zeros((2, 512), np.float32))[:100])
         client.link.shutdown(socket.SHUT_WR)
         assert client.hung_up()
         bystander()
-    assert settled(server, before)
 
 
 def test_text_that_is_no_utf8(server, peer, bystander):
@@ -189,14 +172,12 @@ def test_text_that_is_no_utf8(server, peer, bystander):
 
 
 @pytest.fixture
-def short():
+def short(bridge_server):
     """A server of this process with tight limits."""
 
     @contextlib.contextmanager
     def make(tmp_path, **limits):
-        server = BridgeServer(
-            UnixAddress(tmp_path / "s.sock"), device="cpu", threads=1, limits=Limits(**limits)
-        )
+        server = bridge_server(UnixAddress(tmp_path / "s.sock"), limits=Limits(**limits))
         with running(server) as address:
             yield address, server
 
@@ -232,15 +213,13 @@ def test_no_thread_outlives_the_server(short, peer, tmp_path):
     assert set(threading.enumerate()) <= before
 
 
-def test_only_this_user_may_open_the_socket(start, tmp_path):
-    server = start()
-    assert server.said.startswith("ready on ")
+def test_only_this_user_may_open_the_socket(server):
     assert stat.S_IMODE(server.address.path.stat().st_mode) == 0o600
 
 
-def test_the_default_folder_is_private(monkeypatch, tmp_path):
+def test_the_default_folder_is_private(bridge_server, monkeypatch, tmp_path):
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
-    server = BridgeServer(UnixAddress(runtime_folder() / "bridge.sock"), device="cpu")
+    server = bridge_server(default_address())
     with running(server):
         assert stat.S_IMODE(runtime_folder().stat().st_mode) == 0o700
     runtime_folder().chmod(0o755)
@@ -251,7 +230,7 @@ def test_the_default_folder_is_private(monkeypatch, tmp_path):
 def test_tcp_asks_for_the_token(start, peer, tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
     server = start("--tcp", "0")
-    address = TcpAddress(int(server.said.split()[2].rpartition(":")[2]))
+    address = server.address
     assert stat.S_IMODE(address.token_path.stat().st_mode) == 0o600
     with peer(address) as client:
         assert client.open(mode="track").rows == 1
@@ -270,10 +249,10 @@ def test_another_interface_needs_a_flag_and_warns(start):
 
 def test_a_second_server_is_refused_and_a_stale_socket_is_not(start, peer):
     first = start()
-    second = start(wait=False)
-    assert second.process.wait(PATIENCE) == 2
+    second = start(ready=False)
+    assert second.ended() == 2
     assert "another server listens" in second.log.read_text()
-    first.end(signal.SIGKILL)
+    first.kill()
     assert first.address.path.exists()
     third = start()
     with peer(third.address) as client:
@@ -295,8 +274,7 @@ def test_a_socket_that_somebody_else_made_is_not_trusted(start, tmp_path, given)
 
 def test_a_file_in_the_way_is_left_alone(start, tmp_path):
     (tmp_path / "bridge.sock").write_text("mine")
-    server = start(wait=False)
-    assert server.process.wait(PATIENCE) == 2
+    assert start(ready=False).ended() == 2
     assert (tmp_path / "bridge.sock").read_text() == "mine"
 
 
@@ -322,7 +300,7 @@ def test_sigterm_answers_what_has_come_in(start, peer, separator, music):
         assert client.failures[-1].code == "shutdown"
     for block, answer in zip(blocks, answers, strict=True):
         np.testing.assert_array_equal(answer, local.process(block))
-    assert server.process.wait(PATIENCE) == 0
+    assert server.ended() == 0
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
@@ -374,6 +352,6 @@ def test_a_pack_must_be_for_the_model(start, peer, tmp_path, audiosep):
         assert client.open("a bell in the fog", mode="track").rows == 1
     assert server.end() == 0
     pack.write_bytes(b"no pack")
-    broken = start("--pack", str(pack), wait=False)
-    assert broken.process.wait(PATIENCE) == 1
+    broken = start("--pack", str(pack), ready=False)
+    assert broken.ended() == 1
     assert "is damaged" in broken.log.read_text()

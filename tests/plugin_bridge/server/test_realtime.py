@@ -9,7 +9,7 @@ from plugin_bridge import StreamingSeparator
 from plugin_bridge.address import UnixAddress
 from plugin_bridge.protocol.messages import Change, QueryMessage, WindowMessage
 from plugin_bridge.protocol.wire import Type
-from plugin_bridge.server.server import BridgeServer, running
+from plugin_bridge.server.server import running
 
 HOP = 6144
 #: Half a second: far more than a window takes, also where others are at work.
@@ -114,11 +114,11 @@ def test_a_change_waits_for_masks_that_are_in_time(make_stream, feed, music):
 
 
 @pytest.fixture
-def gated(tmp_path):
+def gated(bridge_server, tmp_path):
     """A server whose network can be held up: (address, gate)."""
 
     def make(held):
-        server = BridgeServer(UnixAddress(tmp_path / "bridge.sock"), device="cpu", threads=2)
+        server = bridge_server(UnixAddress(tmp_path / "bridge.sock"))
         estimator = server._models.own.separator.estimator
         gate = Gate(estimator, held)
         estimator.run = gate.run
