@@ -134,6 +134,8 @@ class ServerProcess:
     def pause(self) -> None:
         """Let it answer no more, as if it hung."""
         self.process.send_signal(signal.SIGSTOP)
+        # The signal takes its time to reach all threads.
+        os.waitid(os.P_PID, self.process.pid, os.WSTOPPED)
 
     def resume(self) -> None:
         """After :meth:`pause`."""

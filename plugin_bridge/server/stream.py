@@ -288,12 +288,13 @@ class ServedStream:
         if self.estimator.waits.count > asked:
             self._quiet_until = self.position + self._hop() - self._jitter()
         substituted = self.estimator.late > late
+        # Whoever has the answer finds it counted.
+        self.blocks += 1
+        self.substituted_blocks += substituted
         self._send(self._protocol.send_audio(self.number, block.sequence, rows, substituted))
         now = time.monotonic()
-        self.blocks += 1
         self.answers.add(now - arrived)
         self.late_blocks += realtime and now > due
-        self.substituted_blocks += substituted
 
     def _separate(self, audio: NDArray[np.float32]) -> NDArray[np.float32]:
         """Separate a block, with the changes whose positions lie in it."""
