@@ -387,18 +387,3 @@ def held(wait_until):
         wait_until(lambda: all(map(operator.le, count(), before)))
 
     return check
-
-
-@pytest.fixture
-def nothing_left(held):
-    """Fails where descriptors or threads of Python are left over."""
-    # The network starts threads of its own when it is first used.
-    with held("self", threading.active_count):
-        yield
-
-
-@pytest.fixture
-def nothing_left_of_server(held, server):
-    """Fails where descriptors or threads are left over in the server for all tests."""
-    with held(server.process.pid):
-        yield

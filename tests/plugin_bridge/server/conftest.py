@@ -109,3 +109,10 @@ class Peer:
 @pytest.fixture(scope="session")
 def peer():
     return Peer
+
+
+@pytest.fixture
+def nothing_left_of_server(held, server):
+    """Fails where descriptors or threads are left over in the server for all tests."""
+    with held(server.process.pid):
+        yield
