@@ -1,5 +1,8 @@
 """The estimator: windows in batches, and calls whose shape is prepared."""
 
+import os
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -125,3 +128,13 @@ def test_without_a_capture_it_runs_all_the_same(estimator, plain, monkeypatch):
 def test_an_impossible_shape_is_refused(estimator, shape):
     with pytest.raises(ValueError, match="cannot be prepared"):
         estimator.prepare(*shape)
+
+
+def test_nobody_is_told_what_runs_here(tmp_path):
+    """ONNX Runtime keeps what it would report in the user's folders, unless it is told not to."""
+    environment = {name: value for name, value in os.environ.items() if name != "CI"}
+    environment.pop("ORT_DISABLE_TELEMETRY", None)
+    environment |= {"HOME": str(tmp_path), "XDG_CACHE_HOME": str(tmp_path / "cache")}
+    script = "from audiosep_core import Separator; Separator(device='cpu')"
+    subprocess.run([sys.executable, "-c", script], env=environment, check=True)
+    assert not list(tmp_path.rglob("*onnxruntime*"))
