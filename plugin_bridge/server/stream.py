@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+import dataclasses
 import math
 import threading
 import time
@@ -40,6 +41,7 @@ class RefusedError(Exception):
         self.failure = failure
 
 
+@dataclasses.dataclass(frozen=True)
 class PreparedChange:
     """What a CHANGE comes to once its queries are encoded.
 
@@ -49,24 +51,18 @@ class PreparedChange:
         contract: None for the same.
     """
 
-    def __init__(
-        self,
-        selection: Selection | None,
-        engine: StreamingSeparator | None,
-        contract: Contract | None,
-    ) -> None:
-        self.selection = selection
-        self.engine = engine
-        self.contract = contract
+    selection: Selection | None
+    engine: StreamingSeparator | None
+    contract: Contract | None
 
 
+@dataclasses.dataclass
 class PendingChange:
     """A change that waits for its position, or for its queries to be encoded."""
 
-    def __init__(self, sequence: int, position: int, ready: Future[PreparedChange]) -> None:
-        self.sequence = sequence
-        self.position = position
-        self.ready = ready
+    sequence: int
+    position: int
+    ready: Future[PreparedChange]
 
 
 class Inbox:
