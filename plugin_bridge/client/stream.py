@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import abc
 import dataclasses
 from typing import Any
 
@@ -16,7 +17,7 @@ from plugin_bridge.client.request import StreamRequest
 from plugin_bridge.protocol.messages import Change, Contract, Opened
 
 
-class StreamState:
+class StreamState(abc.ABC):
     """Settings, alignment and counters of a stream.
 
     Args:
@@ -130,12 +131,13 @@ class StreamState:
         change = request.change(max(0, at - self._alignment.base), changed)
         self._say_change(change, before)
 
+    @abc.abstractmethod
     def _say_change(self, change: Change, before: dict[str, Any]) -> None:
-        raise NotImplementedError
+        """Send a change; ``before`` holds the settings to go back to if it is refused."""
 
+    @abc.abstractmethod
     def _seek(self) -> None:
         """Look for a connection, unless nobody wants one."""
-        raise NotImplementedError
 
     def _check_same(self, opened: Opened) -> None:
         """Whether a stream opened now can go on where the one before ended.
