@@ -14,6 +14,10 @@ class UsageError(AudioSepError):
     exit_code = 2
 
 
+class MissingPackageError(UsageError):
+    """An optional package is not installed."""
+
+
 class BundleError(AudioSepError):
     """A model bundle is damaged, or not for this version."""
 

@@ -2,28 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from audiosep_core.device import Device
+from audiosep_core.arrays import floating
 from audiosep_core.errors import QueryError
-from audiosep_core.masking import Estimator
-from audiosep_core.models import DEFAULT_MODEL, open_model
-from audiosep_core.queries import QueryEncoder, check_queries
-from audiosep_core.selection import Selection
-from audiosep_core.session import MaskEstimator
-from audiosep_core.stream import SeparationStream
-from audiosep_core.windows import offline_windows
+from audiosep_core.model.installed import DEFAULT_MODEL, open_model
+from audiosep_core.model.streaming_config import StreamingConfig
+from audiosep_core.query.encoder import QueryEncoder
+from audiosep_core.query.text import query_key
+from audiosep_core.runtime.device import Device
+from audiosep_core.runtime.session import MaskEstimator
+from audiosep_core.runtime.steps import StepNetwork
+from audiosep_core.settings import Queries, Settings, StreamFormat, check_sample_rate
+from audiosep_core.signal.masking import Estimator
+from audiosep_core.signal.open_stream import Stream, offline_grouping, open_stream
+from audiosep_core.signal.stepping import StepEstimator
+from audiosep_core.signal.windows import Steps, Windows
 
 RESIDUAL = "residual"
 _BLOCK_SECONDS = 4.0
+#: Samples beyond this, 60 dB over full scale, are integers that nobody scaled.
+LARGEST_SAMPLE = 1e3
 
 
 class Stems(Mapping[str, NDArray[np.float32]]):
     """Stems by query, then ``residual``: together they sum to the mixture.
+
+    A query finds its stem however it is spelled: with other spaces, capitals or signs.
 
     >>> stems["a person speaking"], stems.residual
     """
@@ -32,7 +43,15 @@ class Stems(Mapping[str, NDArray[np.float32]]):
         self._stems = stems
 
     def __getitem__(self, query: str) -> NDArray[np.float32]:
-        return self._stems[query]
+        if query in self._stems:
+            return self._stems[query]
+        if isinstance(query, str):
+            with suppress(ValueError):
+                wanted = query_key(query)
+                for name, stem in self._stems.items():
+                    if name != RESIDUAL and query_key(name) == wanted:
+                        return stem
+        raise KeyError(query)
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._stems)
@@ -68,37 +87,60 @@ class Separator:
         threads: int = 0,
         spinning: bool = True,
     ) -> None:
+        self._arguments = (model, device, threads, spinning)
         self.bundle = open_model(model)
         self.encoder = QueryEncoder(self.bundle)
-        self.estimator: Estimator = MaskEstimator(self.bundle, device, threads, spinning)
+        self.estimator: Estimator | StepEstimator
+        if isinstance(self.bundle.config, StreamingConfig):
+            self.estimator = StepNetwork(self.bundle, device, threads, spinning)
+        else:
+            self.estimator = MaskEstimator(self.bundle, device, threads, spinning)
+
+    def __reduce__(self) -> tuple[type[Separator], tuple[Any, ...]]:
+        """What is pickled is how it was loaded; it is loaded anew."""
+        return Separator, self._arguments
+
+    def __copy__(self) -> Separator:
+        """Another one with the same parts, which keep nothing of what they separate."""
+        copied = object.__new__(type(self))
+        copied.__dict__.update(self.__dict__)
+        return copied
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Separator:
+        """The same: a network is loaded once."""
+        return self.__copy__()
 
     def separate(
         self,
         audio: ArrayLike,
         sample_rate: float,
-        queries: Sequence[str] | str,
+        queries: Queries | Settings,
         progress: Callable[[int], object] | None = None,
     ) -> Stems:
         """Separate a recording.
 
         Args:
-            audio: (channels, frames), or (frames,) for mono; float32 or float64, finite.
+            audio: (channels, frames), or (frames,) for mono; floating point, finite.
             sample_rate: In Hz.
-            queries: What to separate, in words.
+            queries: What to separate: texts, queries with gains, mutes, solos or as negative ones,
+                or :class:`audiosep_core.Settings` with all that a live stream can be asked.
             progress: Called with the number of frames done since the last call.
 
         Returns:
-            A stem for each query and the residual, float32, in the layout of ``audio``.
+            A stem for each query that is not negative, and the residual, float32, in the layout of
+            ``audio``.
 
         Raises:
             TypeError: The audio is not floating point.
-            ValueError: The audio's shape, its samples or the sample rate are impossible.
-            QueryError: A query is empty, too long or given twice.
+            ValueError: The audio's shape, its samples or the sample rate are impossible; samples
+                over 1,000 are integers that were not scaled.
+            QueryError: A query is empty, too long or given twice, or all are negative.
         """
         mixture = check_audio(audio)
         flat = mixture[None] if mixture.ndim == 1 else mixture
-        names = distinct_queries(queries)
-        stream = self.stream(names, sample_rate, flat.shape[0])
+        settings = Settings.of(queries)
+        names = stem_queries(settings)
+        stream = self.stream(settings, sample_rate, flat.shape[0])
         parts = []
         block = int(_BLOCK_SECONDS * sample_rate)
         for start in range(0, flat.shape[-1], block):
@@ -110,13 +152,11 @@ class Separator:
         stems = np.concatenate(parts, -1).reshape(len(names) + 1, *mixture.shape)
         return Stems(dict(zip([*names, RESIDUAL], stems, strict=True)))
 
-    def stream(
-        self, queries: Sequence[str] | str, sample_rate: float, channels: int
-    ) -> SeparationStream:
+    def stream(self, queries: Queries | Settings, sample_rate: float, channels: int) -> Stream:
         """A stream with offline quality and bounded memory, for a recording of any length.
 
         Args:
-            queries: What to separate, in words.
+            queries: As in :meth:`separate`.
             sample_rate: In Hz, a whole number of at least 1,000.
             channels: At least 1.
 
@@ -124,12 +164,17 @@ class Separator:
             ValueError: The sample rate or the number of channels is impossible.
             QueryError: A query is empty or too long.
         """
-        rate = check_sample_rate(sample_rate)
-        if channels < 1:
-            raise ValueError(f"channels must be at least 1, not {channels}")
-        selection = Selection.plain(self.encoder.embed(check_queries(queries)))
-        windows = offline_windows(self.bundle)
-        return SeparationStream(self.estimator, selection, rate, channels, windows)
+        settings = Settings.of(queries)
+        form = StreamFormat(check_sample_rate(sample_rate), channels, "render", "stems")
+        selection = settings.selection(self.encoder.embed(settings.asked))
+        return open_stream(
+            self.estimator, selection, form.sample_rate, form.channels, self.grouping
+        )
+
+    @property
+    def grouping(self) -> Windows | Steps:
+        """How frames come to the network: for files as the model does best."""
+        return offline_grouping(self.bundle.config, self.bundle.context_seconds)
 
 
 def check_audio(audio: ArrayLike) -> NDArray[np.float32]:
@@ -139,11 +184,7 @@ def check_audio(audio: ArrayLike) -> NDArray[np.float32]:
         TypeError: It is not floating point.
         ValueError: It is empty, has no channel or more than two dimensions, or holds NaN.
     """
-    array = np.asarray(audio)
-    if array.dtype not in (np.float32, np.float64):
-        raise TypeError(
-            f"audio must be float32 or float64 in -1…1, not {array.dtype}; scale integers first"
-        )
+    array = floating(audio)
     if array.ndim not in (1, 2):
         raise ValueError(f"audio must be (channels, frames) or (frames,), not {array.shape}")
     if array.ndim == 2 and array.shape[0] > array.shape[1] > 0:
@@ -155,30 +196,37 @@ def check_audio(audio: ArrayLike) -> NDArray[np.float32]:
         raise ValueError("audio is empty; there is nothing to separate")
     if not np.isfinite(array).all():
         raise ValueError("audio holds NaN or infinite samples; repair it first")
+    check_scale(array)
     return np.ascontiguousarray(array, np.float32)
 
 
-def check_sample_rate(sample_rate: float) -> int:
-    """A sample rate as a whole number.
+def check_scale(array: NDArray) -> None:
+    """Refuse integers that became floating point without being scaled: they would be silence.
 
     Raises:
-        ValueError: It is not a whole number from 1,000 to 1,536,000.
+        ValueError: The samples are out of all proportion to full scale, which is 1.
     """
-    if not 1_000 <= sample_rate <= 1_536_000 or sample_rate != int(sample_rate):
-        raise ValueError(f"sample_rate must be a whole number of Hz from 1000, not {sample_rate!r}")
-    return int(sample_rate)
+    peak = float(np.abs(array).max(initial=0.0))
+    if LARGEST_SAMPLE < peak < np.inf:
+        bits = next((bits for bits in (16, 24) if peak <= 2 ** (bits - 1)), 32)
+        raise ValueError(
+            f"audio reaches {peak:.3g} where full scale is 1: these look like {bits}-bit integers; "
+            f"divide by 2**{bits - 1}"
+        )
 
 
-def distinct_queries(queries: Sequence[str] | str) -> list[str]:
-    """Queries with white space tidied, each one naming a stem of its own.
+def stem_queries(settings: Settings) -> list[str]:
+    """The texts of the stems, each one naming a stem of its own.
 
     Raises:
-        QueryError: One is empty, too long, given twice, or the reserved word "residual".
+        QueryError: A query is given twice, however it is spelled, or is the reserved word
+            "residual".
     """
-    names = check_queries(queries)
-    for name in names:
-        if names.count(name) > 1:
-            raise QueryError(f"the query {name!r} is given twice; give each query once")
-        if name == RESIDUAL:
-            raise QueryError('"residual" names what is left over; choose another query')
+    keys = [query_key(text) for text in settings.texts]
+    for text, key in zip(settings.texts, keys, strict=True):
+        if keys.count(key) > 1:
+            raise QueryError(f"the query {text!r} is given twice; give each query once")
+    names = [query.text for query in settings.stems]
+    if RESIDUAL in names:
+        raise QueryError('"residual" names what is left over; choose another query')
     return names

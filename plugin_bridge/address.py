@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 import os
 import socket
+import stat
 import sys
 import tempfile
 import time
@@ -16,6 +18,12 @@ from audiosep_core.errors import UsageError
 _LONGEST_PATH = 103
 _SOCKET = "bridge.sock"
 _RETRY_SECONDS = 0.005
+#: Where anybody may make folders.
+_SHARED = "/tmp"
+#: Where the system has no such flag, it has no other users' links in a private folder either.
+NO_FOLLOW = getattr(os, "O_NOFOLLOW", 0)
+#: Bytes of a token's file, and more than any has.
+_LARGEST_SECRET = 1024
 
 
 class AddressError(UsageError):
@@ -23,13 +31,46 @@ class AddressError(UsageError):
 
 
 def runtime_folder() -> Path:
-    """Folder of sockets and tokens that only this user may read."""
+    """Folder of sockets and tokens that only this user may read.
+
+    Where anybody can make folders, somebody else may have made it first: then another one stands
+    for it.
+    """
     runtime = os.environ.get("XDG_RUNTIME_DIR")
     if runtime:
         return Path(runtime) / "audiosep"
-    if hasattr(os, "getuid"):
-        return Path("/tmp") / f"audiosep-{os.getuid()}"
-    return Path(tempfile.gettempdir()) / "audiosep"
+    if not hasattr(os, "getuid"):
+        return Path(tempfile.gettempdir()) / "audiosep"
+    shared = Path(_SHARED) / f"audiosep-{os.getuid()}"
+    if _is_private(shared) or not os.path.lexists(shared):
+        return shared
+    return Path.home() / ".audiosep"
+
+
+def _is_private(folder: Path) -> bool:
+    """Whether a folder is this user's alone, and no link to one."""
+    try:
+        status = folder.lstat()
+    except OSError:
+        return False
+    is_folder = stat.S_ISDIR(status.st_mode)
+    return is_folder and status.st_uid == os.getuid() and not status.st_mode & 0o077
+
+
+def read_private(path: Path) -> str:
+    """The text of a small file of this user's; follows no link, waits for no FIFO.
+
+    Raises:
+        OSError: It cannot be read, or is somebody else's or no file.
+        UnicodeDecodeError: It is no ASCII text.
+    """
+    descriptor = os.open(path, os.O_RDONLY | NO_FOLLOW | getattr(os, "O_NONBLOCK", 0))
+    with os.fdopen(descriptor, "rb") as file:
+        status = os.fstat(descriptor)
+        own = not hasattr(os, "getuid") or status.st_uid in (os.getuid(), 0)
+        if not own or not stat.S_ISREG(status.st_mode):
+            raise PermissionError(errno.EPERM, "it is somebody else's", str(path))
+        return file.read(_LARGEST_SECRET).decode("ascii")
 
 
 def make_runtime_folder(folder: Path) -> None:
@@ -40,13 +81,11 @@ def make_runtime_folder(folder: Path) -> None:
     """
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        if hasattr(os, "getuid"):
-            status = folder.lstat()
-            if status.st_uid != os.getuid() or status.st_mode & 0o077 or folder.is_symlink():
-                raise AddressError(
-                    f"{folder} is not this user's alone; remove it, or choose another place with "
-                    "--socket"
-                )
+        if hasattr(os, "getuid") and not _is_private(folder):
+            raise AddressError(
+                f"{folder} is not this user's alone; remove it, or choose another place with "
+                "--socket"
+            )
     except OSError as error:
         raise AddressError(
             f"{folder} cannot be made ({error.strerror}); choose another place with --socket"
@@ -76,11 +115,7 @@ class UnixAddress:
             OSError: Nobody does.
             AddressError: The path cannot be one of a socket, or is somebody else's.
         """
-        self.check()
-        # Whoever can put a socket there hears what is sent to it.
-        for path in (self.path.parent, self.path):
-            if path.lstat().st_uid not in (os.getuid(), 0):
-                raise AddressError(f"{path} belongs to another user; choose another socket")
+        self.check_owner()
         connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         connection.settimeout(timeout)
         until = None if timeout is None else time.monotonic() + timeout
@@ -97,6 +132,19 @@ class UnixAddress:
             except OSError:
                 connection.close()
                 raise
+
+    def check_owner(self) -> None:
+        """Whether only this user, or the system, can have put a socket there.
+
+        Raises:
+            OSError: There is none.
+            AddressError: The path cannot be one of a socket, or is somebody else's.
+        """
+        self.check()
+        # Whoever can put a socket there hears what is sent to it.
+        for path in (self.path.parent, self.path):
+            if path.lstat().st_uid not in (os.getuid(), 0):
+                raise AddressError(f"{path} belongs to another user; choose another socket")
 
     def check(self) -> None:
         """Whether the path can be one of a socket.
@@ -150,12 +198,18 @@ class TcpAddress:
             AddressError: There is none to be read.
         """
         try:
-            return self.token_path.read_text("ascii").strip()
+            token = read_private(self.token_path).strip()
         except (OSError, UnicodeDecodeError):
             raise AddressError(
                 f"there is no token in {self.token_path}; is 'audiosep serve --tcp {self.port}' "
                 "running as this user?"
             ) from None
+        if not token:
+            # Without one nobody could be told from who has taken the port.
+            raise AddressError(
+                f"{self.token_path} is empty; start 'audiosep serve --tcp {self.port}' again"
+            )
+        return token
 
 
 Address = UnixAddress | TcpAddress

@@ -14,24 +14,23 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-import audiosep_core
 from audiosep_core.commands import main
 from plugin_bridge.address import Address, TcpAddress, UnixAddress
 
-ROOT = Path(audiosep_core.__file__).resolve().parents[1]
-
-
-def _reference_folder() -> Path | None:
-    for parent in Path(__file__).resolve().parents:
-        folder = parent / "shared" / "reference"
-        if folder.is_dir():
-            return folder
-    return None
+ROOT = Path(__file__).resolve().parents[1]
+REFERENCE = Path(__file__).with_name("reference")
 
 
 @pytest.fixture(scope="session", autouse=True)
 def _private_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
     os.environ["AUDIOSEP_CACHE"] = str(tmp_path_factory.mktemp("cache"))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _packages_under_test() -> None:
+    """Processes that tests start find the packages too, whatever folder they start in."""
+    roots = (ROOT, ROOT / "export", ROOT / "training")
+    os.environ["PYTHONPATH"] = os.pathsep.join(map(str, roots))
 
 
 @pytest.fixture
@@ -46,27 +45,68 @@ def separator():
     return Separator(device="cpu", threads=2)
 
 
-def _reference(name: str) -> Path:
-    folder = _reference_folder()
-    if folder is None:
-        pytest.skip("the reference values (shared/reference) are not beside this checkout")
-    return folder / name
+@pytest.fixture(scope="session")
+def streaming_net():
+    """A small streaming network with every part that a large one has, and weights of chance."""
+    import torch
+
+    from audiosep_core.model.streaming_config import StreamingConfig
+    from audiosep_core.model.streaming_network import StreamingNetwork
+
+    config = StreamingConfig(
+        name="small",
+        frame_rate=75,
+        band_groups=((4, 2), (4, 5)),
+        widths=(4, 6, 8),
+        time_pooling=(1, 1, 2),
+        look_ahead=16,
+        recurrent=8,
+        condition_size=6,
+        projection=5,
+    )
+    torch.manual_seed(3)
+    net = StreamingNetwork(config)
+    for module in net.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            torch.nn.init.normal_(module.weight, 1, 0.2)
+            torch.nn.init.normal_(module.bias, 0, 0.2)
+            torch.nn.init.normal_(module.running_mean, 0, 0.2)
+            torch.nn.init.uniform_(module.running_var, 0.5, 1.5)
+    torch.nn.init.normal_(net.condition.film.weight, 0, 0.1)
+    for layer in net.leave:
+        torch.nn.init.normal_(layer.weight, 0, 0.1)
+    return net.eval()
+
+
+@pytest.fixture(scope="session")
+def step_network(streaming_net, tmp_path_factory):
+    """The same network as ONNX Runtime runs it."""
+    import onnx
+
+    from audiosep_core.model.bundle import CONDITION, SEPARATOR, Bundle
+    from audiosep_core.runtime.steps import StepNetwork
+    from audiosep_export.graphs.streaming_graph import condition_model, step_model
+
+    folder = tmp_path_factory.mktemp("streaming")
+    onnx.save(condition_model(streaming_net), folder / CONDITION)
+    onnx.save(step_model(streaming_net), folder / SEPARATOR)
+    return StepNetwork(Bundle(folder, streaming_net.config, {}, "MIT", "", 0.0), "cpu", 1)
 
 
 @pytest.fixture(scope="session")
 def reference_keys() -> dict[str, list[int]]:
-    return json.loads(_reference("official_keys.json").read_text())
+    return json.loads((REFERENCE / "official_keys.json").read_text(encoding="utf-8"))
 
 
 @pytest.fixture(scope="session")
 def reference_forward() -> dict[str, np.ndarray]:
-    with np.load(_reference("official_forward.npz")) as file:
+    with np.load(REFERENCE / "official_forward.npz") as file:
         return dict(file)
 
 
 @pytest.fixture(scope="session")
 def reference_metrics() -> list[dict[str, float]]:
-    return json.loads(_reference("metrics.json").read_text())
+    return json.loads((REFERENCE / "metrics.json").read_text(encoding="utf-8"))
 
 
 @pytest.fixture
@@ -112,8 +152,7 @@ class ServerProcess:
     def start(self, ready: bool = True) -> None:
         """Start, or start again, and wait until clients can connect or it has refused."""
         code = "from audiosep_core.commands import main; main()"
-        # The package is found there also where a test has changed the folder.
-        places = {"PYTHONPATH": str(ROOT), "XDG_RUNTIME_DIR": str(self.log.parent)}
+        places = {"XDG_RUNTIME_DIR": str(self.log.parent)}
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
                 [sys.executable, "-c", code, "serve", *self._options],

@@ -11,7 +11,7 @@ import pytest
 import soundfile
 import torch
 
-from audiosep_core.network import build_network
+from audiosep_core.model.network import build_network
 from plugin_bridge.address import default_address
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -25,10 +25,11 @@ PYTHON = [text for kind, text in SNIPPETS if kind == "python"]
 ELSEWHERE = (
     ".venv/bin/pip",
     "python3 -m venv",
-    "python -m training.",
+    "audiosep corpus build",
     "audiosep models fetch",
     "audiosep train mini",
     "audiosep lists",
+    "torchrun",
     "make -C",
 )
 
@@ -49,7 +50,7 @@ def folder(tmp_path, monkeypatch):
 
 def run(arguments, folder):
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    environment = {**os.environ, "PATH": path, "PYTHONPATH": str(ROOT)}
+    environment = {**os.environ, "PATH": path}
     done = subprocess.run(
         arguments, cwd=folder, env=environment, capture_output=True, text=True, timeout=250
     )
@@ -84,8 +85,10 @@ def test_python_over_the_bridge(snippet, folder, bridge):
 
 
 def test_the_two_command_lines_have_their_shape():
-    assert LINES[0].startswith("python3 -m venv .venv && .venv/bin/pip install '.[cpu]'")
-    assert LINES[1] == ".venv/bin/pip install -e '.[dev]' && .venv/bin/pytest"
+    assert LINES[0].startswith("python3 -m venv .venv && .venv/bin/pip install '.[cpu,plots]'")
+    install, test = LINES[1].split(" && ")
+    assert install == ".venv/bin/pip install -e '.[dev]'"
+    assert test == ".venv/bin/pytest -n auto --dist loadfile"
 
 
 def test_links_lead_somewhere():

@@ -10,7 +10,7 @@ import click
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-from audiosep_core.models import DEFAULT_MODEL
+from audiosep_core.model.installed import DEFAULT_MODEL
 
 #: Messages go to standard error, so that standard output can be piped; colours on a terminal.
 console = Console(stderr=True, soft_wrap=True)

@@ -8,13 +8,14 @@ from pathlib import Path
 import click
 import numpy as np
 
-from audiosep_core.audio_files import AudioWriter, writing
-from audiosep_core.batch import check_writable, stem_names
 from audiosep_core.commands.console import console, device_option, model_option
 from audiosep_core.demo import demo_sources
-from audiosep_core.metrics import sdr_improvement
+from audiosep_core.errors import MissingPackageError
+from audiosep_core.files.audio_writer import AudioWriter, writing
+from audiosep_core.files.job import check_writable, stem_names
+from audiosep_core.files.spectrogram import save_spectrograms
 from audiosep_core.separator import Separator
-from audiosep_core.spectrogram import save_spectrograms
+from audiosep_core.signal.metrics import sdr_improvement
 
 
 @click.command()
@@ -50,7 +51,11 @@ def command(output: Path, model: str, device: str) -> None:
             writers.append(AudioWriter(path, sample_rate, len(audio), "WAV", "FLOAT"))
             writers[-1].write(audio)
     picture = output / "spectrograms.png"
-    save_spectrograms(picture, sounds, sample_rate)
+    try:
+        save_spectrograms(picture, sounds, sample_rate)
+        drawn = str(picture)
+    except MissingPackageError as error:
+        drawn = f"not drawn: {error}"
     length = mixture.shape[-1] / sample_rate
     console.print(f"separated {length:.1f} s of audio in {seconds:.2f} s", highlight=False)
     for query, source in sources.items():
@@ -58,4 +63,4 @@ def command(output: Path, model: str, device: str) -> None:
         click.echo(f"{query:<24} SDRi {gain:5.1f} dB   {output / (names[query] + '.wav')}")
     rest = float(np.abs(mixture - sum(stems.values())).max())
     click.echo(f"{'stems + residual':<24} differ from the mixture by at most {rest:.1e}")
-    click.echo(f"{'spectrograms':<24} {picture}")
+    click.echo(f"{'spectrograms':<24} {drawn}")

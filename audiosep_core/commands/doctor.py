@@ -8,7 +8,8 @@ import json
 import click
 
 from audiosep_core.commands.console import model_option
-from audiosep_core.doctor import Finding, examine
+from audiosep_core.commands.installation import examine
+from audiosep_core.runtime.health import Finding
 
 _MARKS = {"ok": ("ok", "green"), "note": ("note", "yellow"), "problem": ("problem", "red")}
 

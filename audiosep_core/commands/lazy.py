@@ -1,58 +1,103 @@
-"""A group of commands whose modules are imported when their command runs."""
+"""Groups of commands whose modules are imported when their command runs."""
 
 from __future__ import annotations
 
+import dataclasses
+import functools
 import importlib
 from collections.abc import Mapping
+from importlib import metadata
 from typing import Any
 
 import click
 
-#: Package of a command to the extras that it needs.
-_EXTRAS = {"training": "cpu,train"}
+from audiosep_core.extras import needed_for
+
+#: Entry points of this group name tables as :func:`registered_commands` returns them. Packages
+#: above the core add their commands so; the core knows none of them by name.
+ENTRY_POINTS = "audiosep.commands"
+
+
+@dataclasses.dataclass(frozen=True)
+class LazyCommand:
+    """Where a command lives.
+
+    Attributes:
+        module: Its module, in which it is called ``command``.
+        summary: What it does, in one line; shown without importing the module.
+        extra: What installs all that the module imports.
+    """
+
+    module: str
+    summary: str
+    extra: str = "cpu"
+
+
+@functools.cache
+def registered_commands() -> dict[str, LazyCommand]:
+    """The commands of all installed packages: full name, such as "models fetch", to where it is.
+
+    A table that cannot be loaded is left out with a warning; the other commands go on working.
+    """
+    commands: dict[str, LazyCommand] = {}
+    for point in sorted(metadata.entry_points(group=ENTRY_POINTS), key=lambda point: point.name):
+        try:
+            commands.update(point.load())
+        # Other people's packages may fail in any way.
+        except Exception as error:
+            click.echo(f"Warning: the commands of {point.value} are missing: {error}", err=True)
+    return commands
 
 
 class LazyGroup(click.Group):
     """A group that also holds commands by the name of their module.
 
     Args:
-        lazy: Command to the module whose ``command`` it is, and to what it does. Modules of
-            other packages are named here, so that nothing has to be imported for it.
+        prefix: Full name of the group without "audiosep": what is registered below it by other
+            packages belongs to it; empty for the command itself.
+        lazy: Further commands by name.
     """
 
     def __init__(
-        self, *args: Any, lazy: Mapping[str, tuple[str, str]] | None = None, **kwargs: Any
+        self,
+        *args: Any,
+        prefix: str = "",
+        lazy: Mapping[str, LazyCommand] | None = None,
+        **kwargs: Any,
     ) -> None:
         super().__init__(*args, **kwargs)
+        self._prefix = prefix
         self._lazy = dict(lazy or {})
+
+    def _all_lazy(self) -> dict[str, LazyCommand]:
+        found = dict(self._lazy)
+        for full_name, command in registered_commands().items():
+            group, _, name = full_name.rpartition(" ")
+            if group == self._prefix:
+                found[name] = command
+        return found
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Names of all commands."""
-        return [*super().list_commands(ctx), *self._lazy]
+        return [*super().list_commands(ctx), *self._all_lazy()]
 
     def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
         """The command of that name, imported now if need be.
 
         Raises:
-            ClickException: A package that the command needs is not installed.
+            MissingPackageError: A package that the command needs is not installed.
         """
-        if name not in self._lazy:
+        lazy = self._all_lazy().get(name)
+        if lazy is None:
             return super().get_command(ctx, name)
-        module, summary = self._lazy[name]
-        try:
-            command: click.Command = importlib.import_module(module).command
-        except ModuleNotFoundError as error:
-            extras = _EXTRAS.get(module.partition(".")[0], "cpu,export")
-            raise click.ClickException(
-                f"'{ctx.command_path} {name}' needs the package {error.name!r}; install audiosep "
-                f"with what it takes: pip install 'audiosep[{extras}]'"
-            ) from None
-        command.short_help = summary
+        with needed_for(f"'{ctx.command_path} {name}'", lazy.extra):
+            command: click.Command = importlib.import_module(lazy.module).command
+        command.short_help = lazy.summary
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the list of commands without importing any."""
         rows = [(name, command.get_short_help_str()) for name, command in self.commands.items()]
-        rows += [(name, summary) for name, (_, summary) in self._lazy.items()]
+        rows += [(name, lazy.summary) for name, lazy in self._all_lazy().items()]
         with formatter.section("Commands"):
             formatter.write_dl(rows)

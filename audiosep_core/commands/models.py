@@ -8,12 +8,11 @@ from typing import Any
 import click
 
 from audiosep_core.commands.lazy import LazyGroup
-from audiosep_core.models import DEFAULT_MODEL, installed_models, open_model
+from audiosep_core.model.installed import DEFAULT_MODEL, installed_models, open_model
+from audiosep_core.model.streaming_config import StreamingConfig
 
-_ELSEWHERE = {"fetch": ("export.fetch", "Download a released model and convert it.")}
 
-
-@click.group(cls=LazyGroup, lazy=_ELSEWHERE, invoke_without_command=True)
+@click.group(cls=LazyGroup, prefix="models", invoke_without_command=True)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.pass_context
 def command(ctx: click.Context, as_json: bool) -> None:
@@ -23,12 +22,12 @@ def command(ctx: click.Context, as_json: bool) -> None:
     rows = []
     for name, folder in installed_models().items():
         bundle = open_model(name)
-        size = sum(path.stat().st_size for path in folder.iterdir() if path.is_file())
+        size = sum(bundle.path(file).stat().st_size for file in bundle.hashes)
         rows.append(
             {
                 "name": name,
                 "default": name == DEFAULT_MODEL,
-                "sample_rate": bundle.config.sample_rate,
+                "sample_rate": getattr(bundle.config, "sample_rate", None),
                 "megabytes": round(size / 1e6, 1),
                 "licence": bundle.licence,
                 "path": str(folder),
@@ -40,7 +39,7 @@ def command(ctx: click.Context, as_json: bool) -> None:
     for row in rows:
         star = "*" if row["default"] else " "
         click.echo(
-            f"{star} {row['name']:<16} {row['sample_rate']} Hz  {row['megabytes']} MB  "
+            f"{star} {row['name']:<16} {_rate(row['sample_rate']):<9}  {row['megabytes']} MB  "
             f"{row['licence']}  {row['path']}"
         )
 
@@ -56,10 +55,18 @@ def info(name: str, as_json: bool) -> None:
         click.echo(json.dumps({**bundle.describe(), "report": report}, indent=2))
         return
     config = bundle.config
+    if isinstance(config, StreamingConfig):
+        network = (
+            f"streaming, {config.frame_rate} frames a second, look-ahead {config.look_ahead} "
+            f"frames, steps of {config.step_frames}"
+        )
+    else:
+        network = f"n_fft {config.n_fft}, hop_length {config.hop_length}"
     rows = {
-        "model": f"{bundle.name}, {config.sample_rate} Hz, in {bundle.folder}",
-        "network": f"window {config.window}, hop {config.hop}, widths "
-        f"{' '.join(map(str, config.widths))}, condition {config.condition_size}",
+        "model": f"{bundle.name}, {_rate(getattr(config, 'sample_rate', None))}, "
+        f"in {bundle.folder}",
+        "network": f"{network}, widths {' '.join(map(str, config.widths))}, condition "
+        f"{config.condition_size}",
         "licence": bundle.licence,
         "provenance": bundle.provenance,
         "files": ", ".join(bundle.hashes),
@@ -94,3 +101,7 @@ def _evidence(evidence: dict[str, Any]) -> str:
         f"{evidence['worst_sdr_db']:.0f} dB from PyTorch in {len(evidence['cases'])} cases; "
         f"real-time factor {speed['best']:.3f} where it was exported; " + ", ".join(shares)
     )
+
+
+def _rate(sample_rate: object) -> str:
+    return "any rate" if sample_rate is None else f"{sample_rate} Hz"

@@ -8,13 +8,13 @@ import click
 
 from audiosep_core.commands.console import model_option
 from audiosep_core.commands.lazy import LazyGroup
-from audiosep_core.models import open_model
-from audiosep_core.queries import QueryEncoder, check_queries
+from audiosep_core.errors import UsageError
+from audiosep_core.model.installed import open_model
+from audiosep_core.query.encoder import QueryEncoder
+from audiosep_core.query.text import check_queries
 
-_ELSEWHERE = {"pack": ("export.pack", "Compute all that depends on queries alone beforehand.")}
 
-
-@click.group(cls=LazyGroup, lazy=_ELSEWHERE)
+@click.group(cls=LazyGroup, prefix="queries")
 def command() -> None:
     """Any English phrase is a query; those in the model's pack or your cache start at once."""
 
@@ -23,7 +23,7 @@ def command() -> None:
 @model_option
 @click.option("--search", metavar="TEXT", default="", help="Only queries that contain TEXT.")
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON list.")
-def list_queries(model: str, search: str, as_json: bool) -> None:
+def print_queries(model: str, search: str, as_json: bool) -> None:
     """Print the queries whose embeddings ship with a model."""
     queries = QueryEncoder(open_model(model)).pack.queries
     found = [query for query in queries if search.casefold() in query.casefold()]
@@ -41,6 +41,15 @@ def add(texts: tuple[str, ...], model: str) -> None:
       audiosep queries add "a child laughing" "rain on a tin roof"
     """  # noqa: D301
     encoder = QueryEncoder(open_model(model))
-    encoder.embed(check_queries(texts))
-    for text in texts:
-        click.echo(f"ready: {text}")
+    queries = check_queries(texts)
+    shipped = [query for query in queries if encoder.pack.get(query) is not None]
+    encoder.embed(queries)
+    lost = [query for query in queries if not encoder.is_kept(query)]
+    for query in queries:
+        if query not in lost:
+            click.echo(f"{'ships with the model' if query in shipped else 'ready'}: {query}")
+    if lost:
+        raise UsageError(
+            f"{encoder.cache_folder} cannot be written to, and nothing was kept of {lost[0]!r}; "
+            "make room there, or set AUDIOSEP_CACHE to another folder"
+        )

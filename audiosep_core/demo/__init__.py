@@ -1,4 +1,7 @@
-"""A mixture that ships: real recordings under CC0, kept apart so that stems can be scored."""
+"""A mixture that ships: real recordings under CC0, kept apart so that stems can be scored.
+
+Imports: numpy, soundfile.
+"""
 
 from __future__ import annotations
 

@@ -1,6 +1,8 @@
 """Clients of the bridge: streams whose masks are made by ``audiosep serve``.
 
-:mod:`alignment` plays every answer at its time, :mod:`request` and :mod:`exchange` know what is
-asked and answered, :mod:`link` moves the bytes; :mod:`blocking` and :mod:`asynchronous` are what
-scripts use.
+What is here knows no sockets; ``sync`` and ``asyncio`` are the shells around it, cut alike:
+``client``, ``stream``, ``link``.
+
+Imports: audiosep_core.settings, audiosep_core.signal, plugin_bridge.live,
+plugin_bridge.protocol; numpy.
 """

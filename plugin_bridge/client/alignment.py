@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import deque
 
 import numpy as np
 from numpy.typing import NDArray
 
-from audiosep_core.fifo import Fifo
+from audiosep_core.signal.fifo import Fifo
 
-_FADE_SECONDS = 0.005
+#: Frames over which a step at a loss decays, and over which an answer fades in.
+FADE = 480
 
 
 class Alignment:
@@ -17,28 +19,26 @@ class Alignment:
 
     Frames are counted from the first one pushed since the start or the last :meth:`restart`. A
     frame without an answer by the time that it is taken is that of the mixture: alone in the
-    first row, so that rows that sum to the mixture still do. Behind such a stretch the answers
-    fade in over 5 ms.
+    first row, so that rows that sum to the mixture still do. The step at such a loss decays over
+    480 frames, and behind it the answers fade in over as many.
 
     Args:
         latency: Frames by which the server's answers lie behind the mixture.
         slack: Frames that an answer may take.
         rows: Signals in an answer.
         channels: Of the mixture and of each row.
-        sample_rate: In Hz.
 
     Attributes:
         dry_frames: Frames that the mixture took the place of so far.
+        late_frames: Frames whose answer came when the mixture had.
     """
 
-    def __init__(
-        self, latency: int, slack: int, rows: int, channels: int, sample_rate: int
-    ) -> None:
+    def __init__(self, latency: int, slack: int, rows: int, channels: int) -> None:
         self.latency = latency
         self.slack = slack
         self.dry_frames = 0
+        self.late_frames = 0
         self._shape = (rows, channels)
-        self._fade = max(1, round(_FADE_SECONDS * sample_rate))
         self.restart()
 
     @property
@@ -56,6 +56,11 @@ class Alignment:
         """The first frame of the server's stream that is running."""
         return self._base
 
+    @property
+    def end(self) -> int:
+        """The first frame without an answer behind the last one that has one."""
+        return max(0, self._taken + len(self._answers))
+
     def restart(self) -> None:
         """Forget all sound, and count from 0."""
         # What lies before frame 0 is silence, and its answer, too.
@@ -67,12 +72,25 @@ class Alignment:
         #: Stretches without an answer before the last answer, first and behind the last frame.
         self._gaps: deque[tuple[int, int]] = deque()
         #: Frames taken since the last dry one, up to the length of the fade.
-        self._since = self._fade
+        self._since = FADE
+        #: What the first frame of the last loss was short of the one before it, and frames in
+        #: which that still decays.
+        self._step = np.zeros((*self._shape, 1), np.float32)
+        self._stepping = 0
+        #: The frame taken last, and whether it had an answer.
+        self._last = np.zeros((*self._shape, 1), np.float32)
+        self._wet = False
         self.reopen()
 
-    def reopen(self) -> None:
-        """The frame pushed next is the first one of a new stream of the server."""
-        self._base = self.pushed
+    def reopen(self, base: int | None = None) -> None:
+        """A new stream of the server begins.
+
+        Args:
+            base: Its first frame; by default the one that is pushed next. Of one that was answered
+                before, the answer is passed over.
+        """
+        self._new = self.pushed if base is None else max(base, self.end)
+        self._base = self.pushed if base is None else base
         self._answered = 0
 
     def push(self, block: NDArray[np.float32]) -> None:
@@ -85,7 +103,9 @@ class Alignment:
         first = self._base + self._answered - self.latency
         self._answered += answer.shape[-1]
         # A stream's leading latency is no sound, and what has been taken is too late.
-        skipped = min(max(self._base - first, end - first, 0), answer.shape[-1])
+        behind = first + answer.shape[-1]
+        self.late_frames += max(0, min(behind, self._taken) - max(first, self._new))
+        skipped = min(max(self._new - first, end - first, 0), answer.shape[-1])
         if skipped == answer.shape[-1]:
             return
         first += skipped
@@ -100,22 +120,28 @@ class Alignment:
             self._gaps and self._gaps[0][0] < self._taken + count
         )
 
-    def take(self, count: int) -> NDArray[np.float32]:
+    def take(self, count: int, silent: bool = False) -> NDArray[np.float32]:
         """The next frames, ``delay`` behind the mixture; at most ``delay`` beyond what was pushed.
+
+        Args:
+            count: How many.
+            silent: Let silence take the place of the mixture.
 
         Returns:
             (rows, channels, count).
         """
-        if self._since == self._fade and self.ready(count):
+        if self._since == FADE and not self._stepping and self.ready(count):
             self._mixture.drop(count)
-            self._taken += count
-            return self._answers.pop(count)
+            rows = self._answers.pop(count)
+            self._played(rows, count > 0)
+            return rows
         have = self._present(count)
         known = min(count, len(self._answers))
         rows = np.zeros((*self._shape, count), np.float32)
         rows[..., :known] = self._answers.pop(known)
         mixture = self._mixture.pop(count)
-        self._taken += count
+        if silent:
+            mixture[:] = 0
         self.dry_frames += count - int(np.count_nonzero(have))
         weights = self._weights(have)
         # Where the answer has its full weight it stays as it is, to the bit.
@@ -123,7 +149,38 @@ class Alignment:
         target[:, mixed] -= mixture[:, mixed]
         rows[..., mixed] *= weights[mixed]
         target[:, mixed] += mixture[:, mixed]
+        self._smooth(rows, have, summing=not silent)
+        self._played(rows, bool(count and have[-1]))
         return rows
+
+    def _played(self, rows: NDArray[np.float32], wet: bool) -> None:
+        count = rows.shape[-1]
+        self._taken += count
+        if count:
+            self._last[:] = rows[..., -1:]
+            # What lies before frame 0 is no answer that could be lost.
+            self._wet = wet and self._taken > 0
+
+    def _smooth(self, rows: NDArray[np.float32], have: NDArray[np.bool_], summing: bool) -> None:
+        """Let the step at each loss among some frames decay, in place.
+
+        Several rows that sum to the mixture still do if they are ``summing``.
+        """
+        heard = have & (np.arange(len(have)) + self._taken >= 0)
+        before = np.concatenate([[self._wet], heard[:-1]])
+        losses = np.flatnonzero(before & ~have)
+        for start, stop in itertools.pairwise([0, *losses, len(have)]):
+            if start in losses:
+                last = rows[..., start - 1 : start] if start else self._last
+                self._step = last - rows[..., start : start + 1]
+                if summing and len(rows) > 1:
+                    self._step[0] = -self._step[1:].sum(0)
+                self._stepping = FADE
+            count = min(stop - start, self._stepping)
+            if count:
+                left = self._stepping - np.arange(count, dtype=np.float32)
+                rows[..., start : start + count] += self._step * (left / FADE)
+                self._stepping -= count
 
     def _present(self, count: int) -> NDArray[np.bool_]:
         """Which of the next frames have their answer; forgets the gaps among them."""
@@ -141,5 +198,5 @@ class Alignment:
         index = np.arange(len(have))
         dry = np.maximum.accumulate(np.where(have, -1 - self._since, index))
         since = index - dry
-        self._since = min(int(since[-1]), self._fade) if len(have) else self._since
-        return np.minimum(since / np.float32(self._fade), 1).astype(np.float32)
+        self._since = min(int(since[-1]), FADE) if len(have) else self._since
+        return np.minimum(since / np.float32(FADE), 1).astype(np.float32)

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from plugin_bridge.client.failures import failure_error, lost
+from plugin_bridge.client.failures import failure_error, lost, not_ours
 from plugin_bridge.protocol.client_side import Answer, AudioAnswer, ClientProtocol
 from plugin_bridge.protocol.messages import (
     Change,
+    Changed,
     Failure,
     Open,
     Statistics,
@@ -20,6 +20,8 @@ from plugin_bridge.protocol.messages import (
 from plugin_bridge.protocol.wire import ProtocolError, Type
 
 CLIENT = "audiosep-python"
+#: Magnitude at which what a server gives is cut off: 60 dB over full scale.
+LOUDEST = 1e3
 #: The one stream of the connection; 0 is the connection itself.
 _STREAM = 1
 
@@ -28,7 +30,7 @@ class Exchange:
     """What was asked on a connection, and answered.
 
     The methods that ask return the bytes to send; ``last`` is then the number to ask
-    :meth:`reply` for.
+    :meth:`reply` for. Threads may use it as they may :class:`ClientProtocol`.
 
     Args:
         server: Where the server listens, for people.
@@ -37,8 +39,8 @@ class Exchange:
         place: Takes the audio that comes back, (rows, channels, n).
         answered: Number of the last block that was answered.
         substituted_blocks: Answers made with masks that stand in for late ones.
-        refused: What the server said to changes that it did not make, each with the settings
-            that hold on.
+        settle: Told of every change that was answered its number, the position at which it took
+            effect, and why it was refused, or None.
         idle_seconds: Without a message, after which the server closes the connection.
     """
 
@@ -46,7 +48,7 @@ class Exchange:
         self.place: Callable[[NDArray[np.float32]], None] = _nowhere
         self.answered = -1
         self.substituted_blocks = 0
-        self.refused: list[tuple[Exception, dict[str, Any]]] = []
+        self.settle: Callable[[int, int, Exception | None], None] = _settled
         self.idle_seconds = 300
         self._server = server
         self._protocol = ClientProtocol()
@@ -54,17 +56,29 @@ class Exchange:
         self._since = 0
         #: What somebody waits for.
         self._replies: dict[int, Answer | Exception | None] = {}
-        #: Changes that are not in effect yet, each with the settings before it.
-        self._changes: dict[int, dict[str, Any]] = {}
+        #: Changes that are not answered yet.
+        self._changes: set[int] = set()
 
     @property
     def last(self) -> int:
         """Number of the message made last."""
         return self._protocol.last_sequence
 
+    @property
+    def has_origin(self) -> bool:
+        """Whether positions are counted from the origin, which version 1 does not know."""
+        return self._protocol.version > 1
+
     def hello(self, token: str) -> bytes:
-        """The first message; the next one has to wait for its reply."""
+        """The first message; the next one has to wait for its reply.
+
+        That is WELCOME, or of a server that guards itself with a token CHALLENGE.
+        """
         return self._ask(self._protocol.hello(CLIENT, token))
+
+    def prove(self) -> bytes:
+        """The answer to CHALLENGE, whose reply is WELCOME."""
+        return self._ask(self._protocol.prove())
 
     def open(self, message: Open) -> bytes:
         """Ask for the stream."""
@@ -74,19 +88,19 @@ class Exchange:
         """(channels, n) float32 of the mixture."""
         return self._protocol.audio(_STREAM, block)
 
-    def change(self, message: Change, before: dict[str, Any]) -> bytes:
-        """Change the stream; nobody waits for the reply, but see ``refused``."""
+    def change(self, message: Change) -> bytes:
+        """Change the stream; nobody waits for the reply, which goes to ``settle``."""
         data = self._protocol.change(_STREAM, message)
-        self._changes[self.last] = before
+        self._changes.add(self.last)
         return data
 
     def flush(self) -> bytes:
         """Ask for the rest of the recording; the reply comes behind it."""
         return self._ask(self._protocol.plain(Type.FLUSH, _STREAM))
 
-    def reset(self) -> bytes:
+    def reset(self, origin: int = 0) -> bytes:
         """Have all sound forgotten; answers to blocks before count no more."""
-        data = self._protocol.plain(Type.RESET, _STREAM)
+        data = self._protocol.reset(_STREAM, origin)
         self._since = self.last
         return data
 
@@ -103,6 +117,11 @@ class Exchange:
         """Tell the server that the connection is still wanted."""
         return self._protocol.plain(Type.PING)
 
+    def leave(self) -> None:
+        """The stream goes on elsewhere: what still comes is for nobody."""
+        self.place = lambda rows: None
+        self.settle = lambda sequence, position, refused: None
+
     def receive(self, data: bytes | bytearray | memoryview) -> None:
         """Take bytes that came.
 
@@ -116,6 +135,8 @@ class Exchange:
                 else:
                     self._answer(event)
         except ProtocolError as error:
+            if error.code == "token":
+                raise not_ours(self._server, str(error)) from None
             raise lost(self._server, f"it broke the protocol: {error}") from None
 
     def reply(self, sequence: int) -> Answer | None:
@@ -139,6 +160,7 @@ class Exchange:
         if event.sequence < self._since:
             return
         self.answered = event.sequence
+        _bound(event.rows)
         self.substituted_blocks += event.substituted
         self.place(event.rows)
 
@@ -146,8 +168,8 @@ class Exchange:
         message, sequence = event.message, event.sequence
         if isinstance(message, Failure):
             self._fail(message, sequence)
-        elif event.type == Type.CHANGED:
-            self._changes.pop(sequence, None)
+        elif isinstance(message, Changed):
+            self._settle(sequence, message.position, None)
         elif event.type == Type.LATENCY:
             raise lost(self._server, "the stream has another latency now")
         elif sequence in self._replies:
@@ -160,12 +182,29 @@ class Exchange:
         if failure.fatal:
             raise error
         if sequence in self._changes:
-            self.refused.append((error, self._changes.pop(sequence)))
+            self._settle(sequence, 0, error)
         elif sequence in self._replies:
             self._replies[sequence] = error
         else:
             raise lost(self._server, f"it refused audio: {error}")
 
+    def _settle(self, sequence: int, position: int, refused: Exception | None) -> None:
+        if sequence in self._changes:
+            self._changes.remove(sequence)
+            self.settle(sequence, position, refused)
+
+
+def _bound(rows: NDArray[np.float32]) -> None:
+    """Silence what is not finite and cut off what is too loud, in place: it goes to an ear."""
+    # NaN compares as false.
+    if not np.abs(rows).max(initial=0) <= LOUDEST:
+        np.nan_to_num(rows, copy=False, nan=0.0, posinf=0.0, neginf=0.0)
+        np.clip(rows, -LOUDEST, LOUDEST, out=rows)
+
 
 def _nowhere(rows: NDArray[np.float32]) -> None:
     raise ProtocolError("no-stream", "audio came before the stream was open")
+
+
+def _settled(sequence: int, position: int, refused: Exception | None) -> None:
+    raise ProtocolError("no-stream", "a change was answered before the stream was open")

@@ -1,1 +1,4 @@
-"""Programs to start from."""
+"""Programs to start from.
+
+Imports: plugin_bridge; pedalboard.
+"""

@@ -1,6 +1,6 @@
 /* Client of AudioSep's bridge for plug-ins: text-queried separation from an audio thread.
  *
- * One header, one source file, C99 with GCC's or Clang's __atomic builtins, POSIX sockets and
+ * One header, one unit (audiosep_client.c with the folder client), C99 with GCC's or Clang's __atomic builtins, POSIX sockets and
  * threads. The protocol is that of plugin_bridge/PROTOCOL.md. "Server" is `audiosep serve`.
  *
  * A client has one thread of its own, which does all that may wait: it connects, sends, receives
@@ -9,13 +9,13 @@
  * looks for blocks every 1 to 10 ms, which the slack covers.
  *
  * Who may call what:
- *   audio thread    audiosep_process, audiosep_reset
+ *   audio thread    audiosep_process, audiosep_reset, audiosep_locate
  *   any thread      audiosep_select, audiosep_set_strength, audiosep_set_levels,
  *                   audiosep_set_contract, audiosep_set_mode, audiosep_latency,
  *                   audiosep_statistics
  *   others only     audiosep_open, audiosep_set_slot, audiosep_error, audiosep_close
  * The first two rows never allocate, lock or enter the kernel, with one exception:
- * audiosep_process in the render contract, which waits for the server.
+ * audiosep_process in the render contract, or in auto while the host renders, waits for the server.
  */
 #ifndef AUDIOSEP_CLIENT_H
 #define AUDIOSEP_CLIENT_H
@@ -40,7 +40,8 @@ typedef enum {
 
 typedef enum {
     AUDIOSEP_CONTRACT_REALTIME, /* where the answer is late, the delayed mixture stands in */
-    AUDIOSEP_CONTRACT_RENDER    /* audiosep_process waits for the answer */
+    AUDIOSEP_CONTRACT_RENDER,   /* audiosep_process waits for the answer */
+    AUDIOSEP_CONTRACT_AUTO      /* render while the host takes blocks faster than they last */
 } audiosep_contract;
 
 /* One part of a selection; fields as in PROTOCOL.md, section 4. */
@@ -58,12 +59,15 @@ typedef struct {
     uint32_t channels;          /* 1 to 32 */
     audiosep_mode mode;         /* mix */
     audiosep_contract contract; /* realtime */
+    int silence;                /* in a render, play silence where an answer is missing, instead of
+                                   the mixture: 0 */
     const char *const *queries; /* slot i separates the text queries[i] */
     uint32_t query_count;       /* 1 to AUDIOSEP_SLOTS */
     uint32_t slot;              /* selected at first: 0 */
     float strength;             /* exponent of the masks, over 0, up to 10: 1 */
     float target, residual;     /* levels: 1 and 0 */
-    int32_t slack;              /* frames that the server may take; -1 leaves it to the server */
+    int32_t slack;              /* frames that the server may take, 10 ms at least; -1 leaves it to
+                                   the server */
     uint32_t latency;           /* frames to be late while no server has told: 0, or that of the
                                    saved project, which then opens without a change of latency */
     uint32_t max_latency;       /* frames to have room for; a stream with more is refused. 0 is
@@ -80,6 +84,7 @@ typedef struct {
     uint64_t substituted; /* frames played that the server made with masks that stood in */
     uint64_t dry;         /* frames for which the delayed mixture stood in here */
     uint64_t failed;      /* those of them that fell under the render contract */
+    uint64_t late;        /* frames whose answer came when they had been played */
 } audiosep_stats;
 
 audiosep_config audiosep_defaults(uint32_t sample_rate, uint32_t channels);
@@ -107,11 +112,16 @@ void audiosep_process(audiosep_client *client, const float *const *in, float *co
  * audiosep_latency() frames of silence. */
 void audiosep_reset(audiosep_client *client);
 
+/* The same, where the host tells where it goes: `origin` is the next frame on its time line. The
+ * same passage then gives the same sound wherever the transport started before it. */
+void audiosep_locate(audiosep_client *client, uint64_t origin);
+
 /* Frames from input to output: those of the model and of the slack together. Look at it after
  * each block, and tell the host when it has changed. */
 uint32_t audiosep_latency(const audiosep_client *client);
 
-/* These hold from the next audiosep_process() on. An impossible value is ignored. */
+/* These hold from the first frame of the next audiosep_process() on, and are heard with it,
+ * audiosep_latency() frames later. An impossible value is ignored. */
 void audiosep_select(audiosep_client *client, uint32_t slot);
 void audiosep_set_strength(audiosep_client *client, float strength);
 void audiosep_set_contract(audiosep_client *client, audiosep_contract contract);

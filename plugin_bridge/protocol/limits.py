@@ -16,8 +16,12 @@ class Limits:
         sample_rate: Of a stream, in Hz.
         streams: Of one connection.
         clients: Connections at a time.
+        strangers: Connections that have not said who they are; one more ends the oldest.
         queries: Of a stream.
         query_characters: Of a query, as sent.
+        changes: Of a stream, that are not in effect yet.
+        answer_bytes: Largest payload of one AUDIO message of a server.
+        window_seconds: Sound in one window of a mode of one's own.
         idle_seconds: Without a message, after which a connection is closed.
         hello_seconds: Within which a connection must have said who it is.
     """
@@ -28,8 +32,12 @@ class Limits:
     sample_rate: int = 384_000
     streams: int = 64
     clients: int = 256
+    strangers: int = 32
     queries: int = 16
     query_characters: int = 512
+    changes: int = 1024
+    answer_bytes: int = 67_108_864
+    window_seconds: int = 30
     idle_seconds: int = 300
     hello_seconds: int = 5
 

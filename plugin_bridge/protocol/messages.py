@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import math
-import types
-import typing
-from collections.abc import Mapping
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal
 
+from audiosep_core.plain import FieldError, Reading, build
+from audiosep_core.settings import Outputs
 from plugin_bridge.protocol.wire import Type
 
 Contract = Literal["realtime", "render"]
-OutputsName = Literal["target", "target+residual", "stems"]
 
 
 class MessageError(ValueError):
@@ -31,7 +28,7 @@ class MessageError(ValueError):
 
 @dataclasses.dataclass(frozen=True)
 class QueryMessage:
-    """One query; the fields are those of :class:`audiosep_core.selection.Query`."""
+    """One query; the fields are those of :class:`audiosep_core.settings.Query`."""
 
     text: str
     gain_db: float = 0.0
@@ -42,7 +39,7 @@ class QueryMessage:
 
 @dataclasses.dataclass(frozen=True)
 class WindowMessage:
-    """A latency mode of one's own, in seconds, as :class:`plugin_bridge.modes.WindowSeconds`."""
+    """A latency mode of one's own, in seconds, as :class:`plugin_bridge.WindowSeconds`."""
 
     hop: float
     context: float
@@ -51,11 +48,34 @@ class WindowMessage:
 
 @dataclasses.dataclass(frozen=True)
 class Hello:
-    """First message of a client: the versions it speaks, and the token where TCP asks for it."""
+    """First message of a client.
+
+    Attributes:
+        versions: Of the protocol, that it speaks.
+        client: What it calls itself.
+        token: Where TCP asks for it, of a client that does not know better than to say it.
+        challenge: What the server has to prove with that it knows the token.
+    """
 
     versions: list[int]
     client: str = ""
     token: str = ""
+    challenge: str = ""
+
+
+@dataclasses.dataclass(frozen=True)
+class Challenge:
+    """The server's answer to a challenge: its proof, and a challenge of its own."""
+
+    challenge: str
+    proof: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Proof:
+    """The client's answer to the server's challenge."""
+
+    proof: str
 
 
 @dataclasses.dataclass(frozen=True)
@@ -84,6 +104,7 @@ class Open:
         remainder_db: Level in the target of what no stem claims; null for none of it.
         slack: Frames within which a block is answered; null leaves it to the server.
         model: Name of the model; empty for the server's own.
+        origin: The first frame on the host's time line, on whose grid the hops lie.
     """
 
     sample_rate: int
@@ -92,11 +113,12 @@ class Open:
     queries: list[QueryMessage]
     mode: str | WindowMessage = "mix"
     contract: Contract = "realtime"
-    outputs: OutputsName = "target"
+    outputs: Outputs = "target"
     strength: float = 1.0
     remainder_db: float | None = None
     slack: int | None = None
     model: str = ""
+    origin: int = 0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -109,6 +131,9 @@ class Opened:
         hop: Frames for which one call of the network makes masks.
         rows: Signals that come back, each with all channels.
         model: Name of the model.
+        preroll: Frames before one that its masks depend on: a stream that goes on where another one
+            was lost is given these again.
+        answer_bytes: Largest payload of one AUDIO message that comes back.
     """
 
     latency: int
@@ -116,6 +141,8 @@ class Opened:
     hop: int
     rows: int
     model: str
+    preroll: int = 0
+    answer_bytes: int = 0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -123,8 +150,8 @@ class Change:
     """Changes a stream from a position on; what is absent stays as it is.
 
     Attributes:
-        position: Frame of the stream's input, counted from its start or last reset; a position
-            that lies behind takes effect at once.
+        position: Frame of the mixture at which it is heard, counted from the origin; a frame
+            that has been heard stands for the next one that has not.
         queries, strength, remainder_db, contract, mode: As in :class:`Open`; a ``remainder_db``
             of -200 takes the remainder away. A new ``mode`` starts the stream anew, its position
             at 0.
@@ -136,6 +163,20 @@ class Change:
     remainder_db: float | None = None
     contract: Contract | None = None
     mode: str | WindowMessage | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Reset:
+    """Forgets all sound; ``origin`` as in :class:`Open`."""
+
+    origin: int = 0
+
+
+@dataclasses.dataclass(frozen=True)
+class Cancel:
+    """Takes back a change that waits for its position: ``sequence`` of its message."""
+
+    sequence: int
 
 
 @dataclasses.dataclass(frozen=True)
@@ -171,15 +212,20 @@ class Failure:
 
 
 Message = (
-    Hello | Welcome | Open | Opened | Change | Changed | Latency | Statistics | Failure
+    Hello | Challenge | Proof | Welcome | Open | Opened | Change | Reset | Cancel | Changed
+    | Latency | Statistics | Failure
 )  # fmt: skip
 
 TYPES: dict[type, Type] = {
     Hello: Type.HELLO,
+    Challenge: Type.CHALLENGE,
+    Proof: Type.PROOF,
     Welcome: Type.WELCOME,
     Open: Type.OPEN,
     Opened: Type.OPENED,
     Change: Type.CHANGE,
+    Reset: Type.RESET,
+    Cancel: Type.CANCEL,
     Changed: Type.CHANGED,
     Latency: Type.LATENCY,
     Statistics: Type.STATISTICS,
@@ -188,8 +234,8 @@ TYPES: dict[type, Type] = {
 _CLASSES: dict[int, type] = {int(kind): cls for cls, kind in TYPES.items()}
 #: Depth of nesting that any message needs; deeper JSON is refused before it is parsed.
 _MOST_NESTED = 8
-
-_T = TypeVar("_T")
+#: A later version may say more; what is unknown is no business of this one.
+_READING = Reading(ignore_unknown=True, natural=True, bare={QueryMessage: "text"})
 
 
 def encode(message: Message) -> bytes:
@@ -203,7 +249,10 @@ def decode(kind: int, payload: bytes) -> Message:
     Raises:
         MessageError: The payload is no UTF-8, no JSON, or has other fields or types.
     """
-    return _build(_CLASSES[kind], decode_json(payload), Type(kind).name)
+    try:
+        return build(_CLASSES[kind], decode_json(payload), Type(kind).name, _READING)
+    except FieldError as error:
+        raise MessageError(str(error)) from None
 
 
 def decode_json(payload: bytes) -> Any:
@@ -250,82 +299,3 @@ def _plain(value: Any) -> Any:
             if field.default is dataclasses.MISSING or getattr(value, field.name) != field.default
         }
     return [_plain(item) for item in value] if isinstance(value, list) else value
-
-
-def _build(cls: type[_T], value: Any, where: str) -> _T:
-    if not isinstance(value, Mapping):
-        raise MessageError(f"{where} must be an object, not {_name(value)}")
-    hints = _hints(cls)
-    known = {
-        name: _convert(hints[name], item, f"{where}.{name}")
-        for name, item in value.items()
-        # A later version may say more; what is unknown is no business of this one.
-        if name in hints
-    }
-    for field in dataclasses.fields(cls):  # type: ignore[arg-type]
-        if field.default is dataclasses.MISSING and field.name not in known:
-            raise MessageError(f"{where}.{field.name} is missing")
-    return cls(**known)
-
-
-_HINTS: dict[type, dict[str, Any]] = {}
-
-
-def _hints(cls: type) -> dict[str, Any]:
-    if cls not in _HINTS:
-        _HINTS[cls] = typing.get_type_hints(cls)
-    return _HINTS[cls]
-
-
-def _convert(hint: Any, value: Any, where: str) -> Any:
-    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
-    if origin in (typing.Union, types.UnionType):
-        if value is None and type(None) in arguments:
-            return None
-        choices = [choice for choice in arguments if choice is not type(None)]
-        # Of several kinds an object stands for the dataclass, anything else for the other.
-        wants_object = isinstance(value, Mapping) and len(choices) > 1
-        chosen = [choice for choice in choices if dataclasses.is_dataclass(choice) == wants_object]
-        return _convert((chosen or choices)[0], value, where)
-    if origin is list:
-        if not isinstance(value, list):
-            raise MessageError(f"{where} must be a list, not {_name(value)}")
-        return [_convert(arguments[0], item, f"{where}[{at}]") for at, item in enumerate(value)]
-    if origin is dict:
-        if not isinstance(value, Mapping):
-            raise MessageError(f"{where} must be an object, not {_name(value)}")
-        return {key: _convert(arguments[1], item, f"{where}.{key}") for key, item in value.items()}
-    if origin is Literal:
-        if value not in arguments:
-            named = ", ".join(map(json.dumps, arguments))
-            raise MessageError(f"{where} must be one of {named}")
-        return value
-    if dataclasses.is_dataclass(hint):
-        # A query may be a bare text.
-        if hint is QueryMessage and isinstance(value, str):
-            return QueryMessage(value)
-        return _build(typing.cast(type, hint), value, where)
-    return _scalar(hint, value, where)
-
-
-def _scalar(hint: type, value: Any, where: str) -> Any:
-    if hint is float and isinstance(value, int) and not isinstance(value, bool):
-        # A whole number may have more digits than a float holds.
-        value = float(value) if abs(value) < 1 << 53 else math.inf
-    if hint is float and isinstance(value, float) and not math.isfinite(value):
-        raise MessageError(f"{where} is too large")
-    right = isinstance(value, hint) and (hint is bool or not isinstance(value, bool))
-    if not right:
-        raise MessageError(f"{where} must be of type {_NAMES[hint]}, not {_name(value)}")
-    if hint is int and not 0 <= value < 1 << 53:
-        raise MessageError(f"{where} must be from 0 to 2^53")
-    return value
-
-
-_NAMES = {bool: "boolean", int: "integer", float: "number", str: "string"}
-
-
-def _name(value: Any) -> str:
-    if value is None:
-        return "null"
-    return "list" if isinstance(value, list) else _NAMES.get(type(value), "object")

@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 import dataclasses
-import hmac
 from collections.abc import Iterator
 
 import numpy as np
 from numpy.typing import NDArray
 
-from plugin_bridge.protocol import messages, wire
+from plugin_bridge.protocol import messages, proof, wire
 from plugin_bridge.protocol.limits import Limits
 from plugin_bridge.protocol.messages import (
+    Cancel,
+    Challenge,
     Change,
     Failure,
     Hello,
     Message,
     MessageError,
     Open,
+    Proof,
     QueryMessage,
+    Reset,
     Statistics,
     Welcome,
 )
@@ -27,6 +30,7 @@ from plugin_bridge.protocol.wire import VERSIONS, Decoder, Flag, Frame, Protocol
 #: Payload that a client may send before it said who it is.
 _HELLO_BYTES = 4096
 _LARGEST_SLACK_SECONDS = 60
+_CLIENT_CHARACTERS = 64
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,13 +38,13 @@ class Request:
     """A client asks for something; ``stream`` and ``sequence`` go into the answer.
 
     Attributes:
-        message: What it asks for; None for the types without content (FLUSH, RESET, CLOSE).
+        message: What it asks for; None for the types without content (FLUSH, CLOSE).
     """
 
     type: Type
     stream: int
     sequence: int
-    message: Open | Change | Statistics | None = None
+    message: Open | Change | Reset | Cancel | Statistics | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,10 +69,16 @@ Event = Request | Block | Reply
 class ServerProtocol:
     """One connection, as a server sees it.
 
+    ``receive``, ``opened`` and ``closed`` change it: one thread at a time may call them, and read
+    on in what ``receive`` gives. The others only make bytes, and may be called on any thread.
+
     Args:
         limits: Caps.
         welcome: What to answer to a HELLO; the version is filled in.
-        token: What a HELLO must carry; empty for none.
+        token: What a client must know; empty for nothing.
+
+    Attributes:
+        client: What the client calls itself, once it has.
     """
 
     def __init__(self, limits: Limits, welcome: Welcome, token: str = "") -> None:
@@ -77,7 +87,10 @@ class ServerProtocol:
         self._token = token
         self._decoder = Decoder(_HELLO_BYTES)
         self._version = 0
+        self.client = ""
         self._next = 0
+        #: What a client that was challenged said, and the proof that is due.
+        self._challenged: tuple[Hello, str] | None = None
         #: Stream to channels and largest block; None while it is being opened.
         self._streams: dict[int, tuple[int, int] | None] = {}
 
@@ -94,14 +107,15 @@ class ServerProtocol:
         """
         self._decoder.feed(data)
         while (frame := self._decoder.next()) is not None:
-            if not self._version:
-                yield self._hello(frame)
-                continue
             if frame.sequence != self._next:
                 raise ProtocolError(
-                    "sequence", f"message {frame.sequence} came where {self._next} was expected"
+                    "sequence" if self._version else "hello",
+                    f"message {frame.sequence} came where {self._next} was expected",
                 )
             self._next += 1
+            if not self._version:
+                yield self._greet(frame)
+                continue
             try:
                 event = self._event(frame)
             except MessageError as error:
@@ -147,29 +161,54 @@ class ServerProtocol:
         frame = Frame(kind, stream, sequence, payload, flags)
         return frame.encode(self._version or wire.FIRST_VERSION)
 
-    def _hello(self, frame: Frame) -> Reply:
-        if frame.type != Type.HELLO or frame.stream or frame.sequence:
-            raise ProtocolError("hello", "the first message must be HELLO, number 0 on stream 0")
+    def _greet(self, frame: Frame) -> Reply:
+        """What a client says until it is known who it is."""
+        expected = Type.PROOF if self._challenged else Type.HELLO
+        if frame.type != expected or frame.stream:
+            raise ProtocolError("hello", f"{expected.name} must come here, on stream 0")
         try:
-            hello = messages.decode(Type.HELLO, frame.payload)
+            message = messages.decode(frame.type, frame.payload)
         except MessageError as error:
             raise ProtocolError(error.code, str(error)) from None
-        assert isinstance(hello, Hello)
-        # JSON can spell characters that UTF-8 has no bytes for.
-        given = hello.token.encode(errors="replace")
-        if self._token and not hmac.compare_digest(given, self._token.encode()):
-            raise ProtocolError("token", "the token is missing or wrong")
+        if isinstance(message, Hello):
+            return self._hello(message)
+        assert isinstance(message, Proof) and self._challenged is not None
+        hello, due = self._challenged
+        if not proof.is_same(message.proof, due):
+            raise ProtocolError("token", "the token is wrong")
+        return self._welcome_to(hello)
+
+    def _hello(self, hello: Hello) -> Reply:
+        if not self._token:
+            return self._welcome_to(hello)
+        if not hello.challenge:
+            if not proof.is_same(hello.token, self._token):
+                raise ProtocolError("token", "the token is missing or wrong")
+            return self._welcome_to(hello)
+        if not proof.LEAST_CHALLENGE <= len(hello.challenge) <= proof.MOST_CHALLENGE:
+            raise ProtocolError(
+                "token",
+                f"a challenge has {proof.LEAST_CHALLENGE} to {proof.MOST_CHALLENGE} characters",
+            )
+        own = proof.new_challenge()
+        said = hello.challenge, own
+        self._challenged = hello, proof.proof(self._token, "client", *said)
+        answer = Challenge(own, proof.proof(self._token, "server", *said))
+        return Reply(self.send(0, 0, answer))
+
+    def _welcome_to(self, hello: Hello) -> Reply:
         common = set(hello.versions) & set(VERSIONS)
         if not common:
             raise ProtocolError(
                 "version", f"this server speaks {list(VERSIONS)}, the client {hello.versions[:16]}"
             )
         answer = dataclasses.replace(self._welcome, version=max(common))
-        data = self.send(0, 0, answer)
+        data = self.send(0, self._next - 1, answer)
         self._version = answer.version
+        self.client = hello.client[:_CLIENT_CHARACTERS]
         self._decoder.version = answer.version
         self._decoder.largest = max(self._limits.audio_bytes, self._limits.control_bytes)
-        self._next = 1
+        self._challenged = None
         return Reply(data)
 
     def _event(self, frame: Frame) -> Event | None:
@@ -198,7 +237,12 @@ class ServerProtocol:
             assert isinstance(change, Change)
             self._check_queries(change.queries)
             return Request(Type.CHANGE, stream, frame.sequence, change)
-        if kind in (Type.FLUSH, Type.RESET, Type.CLOSE):
+        if kind == Type.RESET or (kind == Type.CANCEL and self._version > 1):
+            self._known(stream)
+            asked = messages.decode(kind, frame.payload if self._version > 1 else b"")
+            assert isinstance(asked, Reset | Cancel)
+            return Request(Type(kind), stream, frame.sequence, asked)
+        if kind in (Type.FLUSH, Type.CLOSE):
             self._known(stream)
             return Request(Type(kind), stream, frame.sequence)
         if kind & wire.OPTIONAL:

@@ -8,7 +8,7 @@ import struct
 
 MAGIC = b"ASEP"
 #: Versions of the protocol that this code speaks, the best one last.
-VERSIONS = (1,)
+VERSIONS = (1, 2)
 #: The header's version while none is agreed on.
 FIRST_VERSION = 1
 HEADER = struct.Struct("<4sBBHIIQ")
@@ -36,6 +36,9 @@ class Type(enum.IntEnum):
     ERROR = 15
     PING = 16
     PONG = 17
+    CANCEL = 18
+    CHALLENGE = 19
+    PROOF = 20
 
 
 class Flag(enum.IntFlag):

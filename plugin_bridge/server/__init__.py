@@ -1,5 +1,6 @@
 """The bridge's server: many clients' streams through one model.
 
-A connection (:mod:`connection`) has one thread that reads, a stream (:mod:`stream`) one that
-separates; windows of all streams meet in :mod:`batching`, on the thread that runs the network.
+Imports: audiosep_core.model, audiosep_core.runtime, audiosep_core.separator,
+audiosep_core.settings, audiosep_core.signal, plugin_bridge.address, plugin_bridge.live,
+plugin_bridge.protocol; numpy, prometheus_client.
 """

@@ -6,16 +6,21 @@ import collections
 import math
 import threading
 import time
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from audiosep_core.config import SeparatorConfig
-from audiosep_core.session import MaskEstimator
+from audiosep_core.model.config import SeparatorConfig
+from audiosep_core.model.state import NetworkState
+from audiosep_core.runtime.session import MaskEstimator
+from audiosep_core.runtime.steps import StepNetwork
 from plugin_bridge.server.figures import Histogram
 
 #: Weight of the newest call in the running estimate of what a frame of a window costs.
 _NEWEST = 0.2
+#: That a call under way is waited for when a server ends.
+_CLOSE_SECONDS = 0.5
 
 
 class Ticket:
@@ -23,35 +28,36 @@ class Ticket:
 
     Args:
         magnitude: (frames, bins).
-        conditions: (queries, condition_size).
+        asked: (queries, condition_size), or of a streaming network the state before the frames.
         deadline: When its masks are of use at the latest, on the clock of time.monotonic.
     """
 
     def __init__(
         self,
         magnitude: NDArray[np.float32],
-        conditions: NDArray[np.float32],
+        asked: NDArray[np.float32] | NetworkState,
         deadline: float,
     ) -> None:
         self.magnitude = magnitude
-        self.conditions = conditions
+        self.asked = asked
         self.deadline = deadline
-        self.masks: NDArray[np.float32] | None = None
+        self.answer: Any = None
         self.error: Exception | None = None
         self._done = threading.Event()
 
     @property
     def rows(self) -> int:
         """Queries."""
-        return len(self.conditions)
+        asked = self.asked
+        return len(asked.conditions if isinstance(asked, NetworkState) else asked)
 
     @property
     def frames(self) -> int:
         """Frames of the window."""
         return self.magnitude.shape[0]
 
-    def wait(self) -> NDArray[np.float32] | None:
-        """The masks, or None once the deadline has passed.
+    def wait(self) -> Any:
+        """Masks, of a streaming network with its next state; None once the deadline has passed.
 
         Raises:
             Exception: What the network raised.
@@ -61,11 +67,11 @@ class Ticket:
             return None
         if self.error is not None:
             raise self.error
-        return self.masks
+        return self.answer
 
-    def finish(self, masks: NDArray[np.float32] | None, error: Exception | None = None) -> None:
+    def finish(self, answer: Any, error: Exception | None = None) -> None:
         """Wake who waits."""
-        self.masks, self.error = masks, error
+        self.answer, self.error = answer, error
         self._done.set()
 
 
@@ -82,7 +88,7 @@ class Batcher:
         name: Of the thread.
     """
 
-    def __init__(self, estimator: MaskEstimator, most_frames: int, name: str) -> None:
+    def __init__(self, estimator: MaskEstimator | StepNetwork, most_frames: int, name: str) -> None:
         self._estimator = estimator
         self._most_frames = most_frames
         self._waiting: collections.deque[Ticket] = collections.deque()
@@ -111,7 +117,8 @@ class Batcher:
         with self._changed:
             self._closing = True
             self._changed.notify()
-        self._thread.join()
+        # A call that is under way ends with the process.
+        self._thread.join(_CLOSE_SECONDS)
 
     def _run(self) -> None:
         while True:
@@ -151,69 +158,116 @@ class Batcher:
         return batch
 
     def _call(self, batch: list[Ticket]) -> None:
-        magnitudes = np.concatenate(
-            [
-                np.broadcast_to(ticket.magnitude, (ticket.rows, *ticket.magnitude.shape))
-                for ticket in batch
-            ]
-        )
-        conditions = np.concatenate([ticket.conditions for ticket in batch])
         started = time.monotonic()
         try:
-            masks = self._estimator.run(magnitudes, conditions)
+            answers = _answers(self._estimator, batch)
         except Exception as error:
             # Whoever waits is told; the thread goes on for the others.
             for ticket in batch:
                 ticket.finish(None, error)
             return
         elapsed = time.monotonic() - started
-        per_frame = elapsed / (len(conditions) * batch[0].frames)
+        per_frame = elapsed / (sum(ticket.rows for ticket in batch) * batch[0].frames)
         self._frame_seconds += (per_frame - self._frame_seconds) * (_NEWEST if self.calls else 1)
         self.busy_seconds += elapsed
         self.calls += 1
         self.windows += len(batch)
-        start = 0
-        for ticket in batch:
-            ticket.finish(masks[start : start + ticket.rows])
-            start += ticket.rows
+        for ticket, answer in zip(batch, answers, strict=True):
+            ticket.finish(answer)
 
 
-class BatchedEstimator:
-    """What one stream sees of the batcher: an estimator that can be late.
+def _answers(estimator: MaskEstimator | StepNetwork, batch: list[Ticket]) -> list[Any]:
+    """One call of the network for tickets of as many frames each."""
+    magnitudes = np.concatenate(
+        [
+            np.broadcast_to(ticket.magnitude, (ticket.rows, *ticket.magnitude.shape))
+            for ticket in batch
+        ]
+    )
+    ends = np.cumsum([ticket.rows for ticket in batch])
+    rows = [slice(end - ticket.rows, end) for ticket, end in zip(batch, ends, strict=True)]
+    if isinstance(estimator, StepNetwork):
+        states = [ticket.asked for ticket in batch if isinstance(ticket.asked, NetworkState)]
+        masks, after = estimator.run(magnitudes[:, None], NetworkState.joined(states))
+        return [(masks[span], after.picked(span)) for span in rows]
+    conditions = np.concatenate([np.asarray(ticket.asked) for ticket in batch])
+    masks = estimator.run(magnitudes, conditions)
+    return [masks[span] for span in rows]
+
+
+class _Asking:
+    """What one stream sees of the batcher: a network that can be late.
 
     Attributes:
         deadline: When the next masks are of use at the latest (time.monotonic); infinite for
             as long as it takes.
-        late: Windows whose masks came too late.
-        waits: Seconds that windows waited for their masks.
+        late: Calls whose masks came too late.
+        waits: Seconds that calls waited for their masks.
 
     Args:
-        config: Of the model.
-        urgent: Runs windows that have a deadline.
+        urgent: Runs calls that have a deadline.
         patient: Runs those that have none, so that they hold up no others.
     """
 
-    def __init__(self, config: SeparatorConfig, urgent: Batcher, patient: Batcher) -> None:
-        self.config = config
+    def __init__(self, urgent: Batcher, patient: Batcher) -> None:
         self.deadline = math.inf
         self.late = 0
         self.waits = Histogram()
         self._urgent = urgent
         self._patient = patient
 
-    def masks(
-        self, magnitude: NDArray[np.float32], conditions: NDArray[np.float32]
-    ) -> NDArray[np.float32] | None:
-        """As :meth:`audiosep_core.session.MaskEstimator.masks`; None when late."""
+    def _ask(
+        self, magnitude: NDArray[np.float32], asked: NDArray[np.float32] | NetworkState
+    ) -> Any:
         batcher = self._patient if math.isinf(self.deadline) else self._urgent
-        # The window is a view of a buffer that moves on while a late call is under way.
-        ticket = Ticket(magnitude.copy(), conditions, self.deadline)
+        # The frames are a view of a buffer that moves on while a late call is under way.
+        ticket = Ticket(magnitude.copy(), asked, self.deadline)
         started = time.monotonic()
         batcher.submit(ticket)
-        masks = ticket.wait()
+        answer = ticket.wait()
         self.waits.add(time.monotonic() - started)
-        self.late += masks is None
-        return masks
+        self.late += answer is None
+        return answer
 
     def prepare(self, rows: int, frames: int) -> None:
         """Nothing: what rows meet in a call is not known beforehand; the server warms up."""
+
+
+class BatchedEstimator(_Asking):
+    """The network of windows, as one stream asks it: :class:`MaskEstimator`, at times late."""
+
+    def __init__(self, config: SeparatorConfig, urgent: Batcher, patient: Batcher) -> None:
+        super().__init__(urgent, patient)
+        self.config = config
+
+    def masks(
+        self, magnitude: NDArray[np.float32], conditions: NDArray[np.float32]
+    ) -> NDArray[np.float32] | None:
+        """As :meth:`audiosep_core.runtime.session.MaskEstimator.masks`; None when late."""
+        masks: NDArray[np.float32] | None = self._ask(magnitude, conditions)
+        return masks
+
+
+class BatchedSteps(_Asking):
+    """The streaming network, as one stream asks it: :class:`StepNetwork`, at times late."""
+
+    def __init__(self, network: StepNetwork, urgent: Batcher, patient: Batcher) -> None:
+        super().__init__(urgent, patient)
+        self.config = network.config
+        self.start = network.start
+
+    def step(
+        self, magnitude: NDArray[np.float32], state: NetworkState
+    ) -> tuple[NDArray[np.float32], NetworkState] | None:
+        """As :meth:`audiosep_core.runtime.steps.StepNetwork.step`; None when late."""
+        answer: tuple[NDArray[np.float32], NetworkState] | None = self._ask(magnitude, state)
+        return answer
+
+
+def batched(
+    network: MaskEstimator | StepNetwork, urgent: Batcher, patient: Batcher
+) -> BatchedEstimator | BatchedSteps:
+    """What a stream of its own sees of a network that others use as well."""
+    if isinstance(network, StepNetwork):
+        return BatchedSteps(network, urgent, patient)
+    return BatchedEstimator(network.config, urgent, patient)

@@ -3,34 +3,45 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import math
 import threading
+from collections.abc import Sequence
+from concurrent.futures import Future
 from typing import Any
 
-from audiosep_core.errors import AudioSepError, BundleError, ModeError, QueryError
-from audiosep_core.models import installed_models
-from audiosep_core.selection import Query, Selection, select
-from audiosep_core.separator import Separator
-from audiosep_core.session import MaskEstimator
-from plugin_bridge.engine import StreamingSeparator
-from plugin_bridge.modes import Mode, WindowSeconds, mode_windows
-from plugin_bridge.protocol.messages import (
-    Change,
-    Contract,
-    Failure,
-    Open,
-    QueryMessage,
-    WindowMessage,
-)
-from plugin_bridge.server.batching import BatchedEstimator, Batcher
-from plugin_bridge.server.stream import PreparedChange, RefusedError
+import numpy as np
+from numpy.typing import NDArray
 
-#: Seconds within which a block is answered, unless a client says otherwise.
-_SLACK_SECONDS, _TRACK_SLACK_SECONDS = 0.35, 0.02
+from audiosep_core.errors import AudioSepError, ModeError
+from audiosep_core.model.bundle import Bundle
+from audiosep_core.model.installed import default_model, installed_models
+from audiosep_core.runtime.session import MaskEstimator
+from audiosep_core.runtime.steps import StepNetwork
+from audiosep_core.separator import Separator
+from audiosep_core.settings import Mode
+from audiosep_core.signal.masking import Estimator
+from audiosep_core.signal.stepping import StepEstimator
+from audiosep_core.signal.windows import WindowSeconds
+from plugin_bridge.live.engine import StreamingSeparator
+from plugin_bridge.live.latency import call_lengths
+from plugin_bridge.live.modes import keeps, longest_slack, mode_windows
+from plugin_bridge.protocol.messages import Failure
+from plugin_bridge.protocol.request import StreamRequest
+from plugin_bridge.server.batching import Batcher
+from plugin_bridge.server.refusal import RefusedError, refusing
+
+#: Seconds within which a block is answered, unless a client says otherwise. Streams that begin
+#: together need the network together, a hop of "track" being 0.1 s: half of it is for all of them.
+_SLACK_SECONDS, _TRACK_SLACK_SECONDS = 0.35, 0.05
+#: What is played through answers within 35 ms in all, 20 of them the model's.
+_LIVE_SLACK_SECONDS = 0.0149
+#: Share of the slack, at most, and seconds, at most, that are left for what follows the masks.
+_MARGIN_SHARE, _MARGIN_SECONDS = 0.12, 0.02
 #: Less is no time to compute anything in.
 _LEAST_SLACK_SECONDS = 0.01
-#: What JSON, which has no infinity, says for none.
-_NO_REMAINDER_DB = -200.0
+#: Queries whose embeddings a model keeps at hand.
+_MOST_KNOWN = 1024
 #: Models that a server loads besides its own.
 _MOST_MODELS = 4
 
@@ -46,22 +57,46 @@ class ServedModel:
 
     def __init__(self, separator: Separator, name: str, batches: bool = True) -> None:
         estimator = separator.estimator
-        assert isinstance(estimator, MaskEstimator)
+        assert isinstance(estimator, MaskEstimator | StepNetwork)
+        self.network = estimator
         self.separator = separator
         self.name = name
+        self._known: dict[str, NDArray[np.float32]] = {}
+        self._lock = threading.Lock()
         most_frames = estimator.batch_frames if batches else 0
         self.urgent = Batcher(estimator, most_frames, f"{name} realtime")
         self.patient = Batcher(estimator, most_frames, f"{name} render")
 
+    def known(self, texts: Sequence[str]) -> NDArray[np.float32] | None:
+        """(texts, condition_size) embeddings, at once; None where one has to be encoded."""
+        found = [self._known.get(text) for text in texts]
+        rows = [row for row in found if row is not None]
+        return np.stack(rows) if len(rows) == len(found) else None
+
+    def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """As :meth:`known`, but waits for the text encoder.
+
+        Raises:
+            QueryError, BundleError: As :meth:`audiosep_core.query.encoder.QueryEncoder.embed`.
+        """
+        rows = self.separator.encoder.embed(texts)
+        with self._lock:
+            for text, row in zip(texts, rows, strict=True):
+                while len(self._known) >= _MOST_KNOWN:
+                    self._known.pop(next(iter(self._known)))
+                self._known[text] = row
+        return rows
+
     def warm_up(self) -> None:
         """Run the network once on windows of the modes for live use."""
         estimator = self.separator.estimator
-        modes: tuple[Mode, ...] = ("mix", "track")
+        modes: tuple[Mode, ...] = ("mix", "track", "live")
         for mode in modes:
             # Not every model can keep to every mode.
             with contextlib.suppress(ModeError):
-                windows = mode_windows(mode, self.separator.bundle, _slack_seconds(mode))
-                for frames in windows.lengths(estimator.config):
+                bundle = self.separator.bundle
+                windows = mode_windows(mode, bundle, _slack_seconds(mode, bundle))
+                for frames in call_lengths(windows, estimator.config):
                     estimator.prepare(1, frames)
 
     def close(self) -> None:
@@ -92,157 +127,126 @@ class Models:
     def __init__(self, own: ServedModel, load: Any) -> None:
         self.own = own
         self._load = load
-        self._others: dict[str, ServedModel] = {}
+        self._others: dict[str, Future[ServedModel]] = {}
         self._lock = threading.Lock()
 
-    def get(self, name: str) -> ServedModel:
-        """A model.
+    def get(self, name: str, mode: Mode) -> ServedModel:
+        """A model by its name; without one the server's own, or what can be played through.
 
         Raises:
             RefusedError: None of that name is installed, or too many are loaded.
         """
+        if not name and mode == "live" and not keeps(mode, self.own.separator.bundle):
+            name = default_model(mode)
+        if name in ("", self.own.name):
+            return self.own
         with self._lock:
-            if name in ("", self.own.name):
-                return self.own
-            if name not in self._others:
+            future = self._others.get(name)
+            mine = future is None
+            if future is None:
                 # Names only: a client does not choose which files the server reads.
                 if name not in installed_models():
                     raise RefusedError(Failure("bad-model", f"no model {name!r} is installed"))
                 if len(self._others) >= _MOST_MODELS:
                     raise RefusedError(Failure("limit", f"{_MOST_MODELS} other models are loaded"))
-                try:
-                    self._others[name] = self._load(name)
-                except AudioSepError as error:
-                    raise RefusedError(Failure("bad-model", str(error))) from None
-            return self._others[name]
+                future = self._others[name] = Future()
+        if mine:
+            # Whoever asks for numbers, or for another model, does not wait for this.
+            try:
+                future.set_result(self._load(name))
+            except Exception as error:
+                with self._lock:
+                    del self._others[name]
+                future.set_exception(error)
+        try:
+            return future.result()
+        except AudioSepError as error:
+            raise RefusedError(Failure("bad-model", str(error))) from None
 
     def all(self) -> list[ServedModel]:
         """Every model that is loaded."""
         with self._lock:
-            return [self.own, *self._others.values()]
+            futures = list(self._others.values())
+        loaded = [future.result() for future in futures if future.done() and not future.exception()]
+        return [self.own, *loaded]
 
 
-class StreamSettings:
-    """What a stream was asked for, kept up to date by its changes; makes its engines.
-
-    Args:
-        message: What opened the stream.
-        model: That runs it.
+def resolve(request: StreamRequest, bundle: Bundle) -> StreamRequest:
+    """A request with the slack that the server chooses where the client leaves it open.
 
     Raises:
         RefusedError: The contract and the slack do not go together.
     """
+    slack = request.slack
+    if slack is None:
+        slack = int(_slack_seconds(request.format.mode, bundle) * request.format.sample_rate)
+    resolved = dataclasses.replace(request, slack=slack)
+    check_slack(resolved)
+    return resolved
 
-    def __init__(self, message: Open, model: ServedModel) -> None:
-        self._open = message
-        self._model = model
-        self._queries = [_query(query) for query in message.queries]
-        self._strength = message.strength
-        self._remainder_db = _remainder(message.remainder_db)
-        self._mode = _mode(message.mode)
-        slack = message.slack
-        if slack is None:
-            slack = round(_slack_seconds(self._mode) * message.sample_rate)
-        self.slack = slack
-        self._check_contract(message.contract)
-        config = model.separator.estimator.config
-        self.estimator = BatchedEstimator(config, model.urgent, model.patient)
 
-    def engine(self) -> StreamingSeparator:
-        """An engine of these settings.
+def check_slack(request: StreamRequest) -> None:
+    """Refuse the contract "realtime" where the slack leaves no time for it.
 
-        Raises:
-            RefusedError: They are impossible.
-        """
-        message = self._open
-        try:
-            windows = mode_windows(
-                self._mode, self._model.separator.bundle, self.slack / message.sample_rate
+    Raises:
+        RefusedError: It leaves none.
+    """
+    least = round(_LEAST_SLACK_SECONDS * request.format.sample_rate)
+    if request.contract == "realtime" and (request.slack or 0) < least:
+        raise RefusedError(
+            Failure(
+                "bad-value",
+                f"a slack of {request.slack} frames leaves no time to compute; open the stream "
+                f"with {least} at least, or in the contract 'render'",
             )
-            return StreamingSeparator(
-                self._queries,
-                message.sample_rate,
-                message.channels,
-                windows,
-                self._model.separator,
-                outputs=message.outputs,
-                strength=self._strength,
-                remainder_db=self._remainder_db,
-                estimator=self.estimator,
+        )
+
+
+def make_engine(
+    request: StreamRequest,
+    model: ServedModel,
+    estimator: Estimator | StepEstimator,
+    most_window: float = math.inf,
+) -> StreamingSeparator:
+    """An engine for a request; encodes its queries.
+
+    Args:
+        request: What is asked.
+        model: What runs it.
+        estimator: What it asks for masks.
+        most_window: Seconds of the longest window of a mode of one's own.
+
+    Raises:
+        RefusedError: The request is impossible.
+    """
+    form, separator = request.format, model.separator
+    with refusing():
+        slack_seconds = (request.slack or 0) / form.sample_rate
+        windows = mode_windows(form.mode, separator.bundle, slack_seconds)
+        own = form.mode if isinstance(form.mode, WindowSeconds) else None
+        if own and own.hop + own.context + own.look_ahead > most_window:
+            raise ModeError(
+                f"a window of a mode of one's own may be {most_window:g} s long on this server"
             )
-        except (AudioSepError, ValueError) as error:
-            raise RefusedError(_failure(error)) from None
-
-    def change(self, message: Change) -> PreparedChange:
-        """What a change comes to; encodes its queries.
-
-        Raises:
-            RefusedError: It is impossible; the settings are as they were.
-        """
-        before = (self._queries, self._strength, self._remainder_db, self._mode)
-        try:
-            if message.contract is not None:
-                self._check_contract(message.contract)
-            if message.queries is not None:
-                self._queries = [_query(query) for query in message.queries]
-            if message.strength is not None:
-                self._strength = message.strength
-            if message.remainder_db is not None:
-                self._remainder_db = _remainder(message.remainder_db)
-            if message.mode is not None:
-                self._mode = _mode(message.mode)
-                return PreparedChange(None, self.engine(), message.contract)
-            return PreparedChange(self._selection(message), None, message.contract)
-        except RefusedError:
-            self._queries, self._strength, self._remainder_db, self._mode = before
-            raise
-
-    def _selection(self, message: Change) -> Selection | None:
-        if message.queries is None and message.strength is None and message.remainder_db is None:
-            return None
-        try:
-            encoder = self._model.separator.encoder
-            return select(self._queries, encoder, self._strength, self._remainder_db)
-        except (AudioSepError, ValueError) as error:
-            raise RefusedError(_failure(error)) from None
-
-    def _check_contract(self, contract: Contract) -> None:
-        least = round(_LEAST_SLACK_SECONDS * self._open.sample_rate)
-        if contract == "realtime" and self.slack < least:
-            raise RefusedError(
-                Failure(
-                    "bad-value",
-                    f"a slack of {self.slack} frames leaves no time to compute; open the stream "
-                    f"with {least} at least, or in the contract 'render'",
-                )
-            )
+        return StreamingSeparator(
+            request.settings,
+            form.sample_rate,
+            form.channels,
+            windows,
+            separator,
+            outputs=form.outputs,
+            estimator=estimator,
+            origin=request.origin,
+        )
 
 
-def _query(message: QueryMessage) -> Query:
-    try:
-        return Query(message.text, message.gain_db, message.mute, message.solo, message.negative)
-    except (AudioSepError, ValueError) as error:
-        raise RefusedError(_failure(error)) from None
+def masks_within(slack: float) -> float:
+    """Seconds after a block came in by which its masks are needed, of a slack in seconds."""
+    return slack - min(_MARGIN_SHARE * slack, _MARGIN_SECONDS)
 
 
-def _mode(mode: str | WindowMessage) -> Mode:
-    if isinstance(mode, str):
-        return mode  # type: ignore[return-value]
-    try:
-        return WindowSeconds(mode.hop, mode.context, mode.look_ahead)
-    except AudioSepError as error:
-        raise RefusedError(_failure(error)) from None
-
-
-def _remainder(remainder_db: float | None) -> float:
-    return -math.inf if remainder_db is None or remainder_db <= _NO_REMAINDER_DB else remainder_db
-
-
-def _slack_seconds(mode: Mode) -> float:
-    return _TRACK_SLACK_SECONDS if mode == "track" else _SLACK_SECONDS
-
-
-def _failure(error: Exception) -> Failure:
-    codes = ((QueryError, "bad-query"), (ModeError, "bad-mode"), (BundleError, "bad-model"))
-    code = next((code for kind, code in codes if isinstance(error, kind)), "bad-value")
-    return Failure(code, str(error))
+def _slack_seconds(mode: Mode, bundle: Bundle) -> float:
+    if mode == "live":
+        return _LIVE_SLACK_SECONDS
+    chosen = _TRACK_SLACK_SECONDS if mode == "track" else _SLACK_SECONDS
+    return min(chosen, longest_slack(mode, bundle))

@@ -8,6 +8,8 @@ from typing import Any
 #: Each bucket is a tenth wider than the one before it, from a microsecond on.
 _GROWTH = math.log(1.1)
 _SMALLEST = 1e-6
+#: Durations that are told as a histogram.
+_BOUNDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 #: Up to 190 s.
 _BUCKETS = 200
 
@@ -46,3 +48,25 @@ class Histogram:
         for name, share in (("p50", 0.5), ("p99", 0.99), ("p999", 0.999)):
             figures[f"{name}_ms"] = round(1000 * self.quantile(share), 3)
         return figures
+
+    def merge(self, other: Histogram) -> None:
+        """Add what another one counted."""
+        self._counts = [a + b for a, b in zip(self._counts, other._counts, strict=True)]
+        self.count += other.count
+        self.total += other.total
+
+    def copy(self) -> Histogram:
+        """One that goes its own way."""
+        other = Histogram()
+        other.merge(self)
+        return other
+
+    def buckets(self) -> dict[str, Any]:
+        """Count, seconds in all, and (seconds, count up to there) at round durations."""
+        bounds, seen, at = [], 0, 0
+        for bound in _BOUNDS:
+            while at < _BUCKETS and _SMALLEST * math.exp(at * _GROWTH) <= bound:
+                seen += self._counts[at]
+                at += 1
+            bounds.append((bound, seen))
+        return {"count": self.count, "seconds": round(self.total, 6), "buckets": bounds}

@@ -11,11 +11,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from plugin_bridge.address import (
+    NO_FOLLOW,
     Address,
     AddressError,
     TcpAddress,
     UnixAddress,
     make_runtime_folder,
+    read_private,
     runtime_folder,
 )
 
@@ -84,7 +86,7 @@ def _only_server(path: Path) -> Iterator[None]:
 
     lock = path.with_name(path.name + ".lock")
     try:
-        descriptor = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        descriptor = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | NO_FOLLOW, 0o600)
     except OSError as error:
         raise _unusable(path, error) from None
     try:
@@ -145,7 +147,7 @@ def _tcp(address: TcpAddress) -> Iterator[tuple[socket.socket, TcpAddress, str]]
     try:
         partial = path.with_suffix(".part")
         partial.unlink(missing_ok=True)
-        descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL | NO_FOLLOW, 0o600)
         with os.fdopen(descriptor, "w") as file:
             file.write(token + "\n")
         partial.replace(path)
@@ -153,5 +155,5 @@ def _tcp(address: TcpAddress) -> Iterator[tuple[socket.socket, TcpAddress, str]]
     finally:
         listener.close()
         with contextlib.suppress(OSError):
-            if path.read_text("ascii").strip() == token:
+            if read_private(path).strip() == token:
                 path.unlink()

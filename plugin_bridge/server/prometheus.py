@@ -9,8 +9,8 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import (
     CounterMetricFamily,
     GaugeMetricFamily,
+    HistogramMetricFamily,
     Metric,
-    SummaryMetricFamily,
 )
 
 _STREAM_LABELS = ("client", "stream", "model", "contract")
@@ -28,6 +28,12 @@ def exposition(figures: dict[str, Any]) -> bytes:
     registry = CollectorRegistry()
     registry.register(_Collector(figures))
     return generate_latest(registry)
+
+
+_HISTOGRAMS = {
+    "network_wait": "Time that a hop waited for its masks.",
+    "answer": "Time from when a block came in to when its answer was sent.",
+}
 
 
 class _Collector:
@@ -54,33 +60,26 @@ class _Collector:
             calls.add_metric([model["model"]], model["calls"])
             windows.add_metric([model["model"]], model["windows"])
         yield from (busy, calls, windows)
+        totals = figures["totals"]
         for name, text in _COUNTERS.items():
-            counter = CounterMetricFamily(f"audiosep_{name}", text, labels=_STREAM_LABELS)
-            for stream in figures["streams"]:
-                counter.add_metric(_labels(stream), stream[name])
-            yield counter
+            yield CounterMetricFamily(f"audiosep_{name}", text, value=totals[name])
+        for name, text in _HISTOGRAMS.items():
+            told = totals[name]
+            buckets = [(str(bound), count) for bound, count in told["buckets"]]
+            yield HistogramMetricFamily(
+                f"audiosep_{name}_seconds",
+                text,
+                buckets=[*buckets, ("+Inf", told["count"])],
+                sum_value=told["seconds"],
+            )
         latency = GaugeMetricFamily(
             "audiosep_latency_frames",
             "Latency of a stream, without its slack.",
             labels=_STREAM_LABELS,
         )
-        waits = SummaryMetricFamily(
-            "audiosep_network_wait_seconds",
-            "Time that a hop waits for its masks.",
-            labels=_STREAM_LABELS,
-        )
         for stream in figures["streams"]:
             latency.add_metric(_labels(stream), stream["latency"])
-            network = stream["network"]
-            total = network["count"] * network["mean_ms"] / 1000
-            waits.add_metric(_labels(stream), network["count"], total)
-            for name, share in (("p50", "0.5"), ("p99", "0.99"), ("p999", "0.999")):
-                labels = {
-                    **dict(zip(_STREAM_LABELS, _labels(stream), strict=True)),
-                    "quantile": share,
-                }
-                waits.add_sample(waits.name, labels, network[f"{name}_ms"] / 1000)
-        yield from (latency, waits)
+        yield latency
 
 
 def _gauge(name: str, text: str, value: float) -> GaugeMetricFamily:

@@ -14,23 +14,26 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from audiosep_core.device import Device
-from audiosep_core.models import DEFAULT_MODEL
+from audiosep_core.model.installed import DEFAULT_MODEL
+from audiosep_core.runtime.device import Device
 from audiosep_core.separator import Separator
 from plugin_bridge.address import Address, TcpAddress
 from plugin_bridge.protocol.limits import Limits
 from plugin_bridge.protocol.messages import Welcome
 from plugin_bridge.protocol.server_side import ServerProtocol
 from plugin_bridge.protocol.wire import ProtocolError
-from plugin_bridge.server.connection import Connection
+from plugin_bridge.server.connection import Connection, Executors
 from plugin_bridge.server.engines import Models, ServedModel
+from plugin_bridge.server.figures import Histogram
 from plugin_bridge.server.listener import listening
 from plugin_bridge.server.prometheus import exposition
-from plugin_bridge.server.stream import ServedStream
+from plugin_bridge.server.stream import COUNTS, ServedStream
 
 log = logging.getLogger("audiosep.bridge")
 
-_DRAIN_SECONDS = 5.0
+#: Within these the server is gone, whatever runs.
+_DRAIN_SECONDS = 3.0
+_OPENING_THREADS = 4
 #: Before the next try, after a client could not be let in (no descriptors left, say).
 _RETRY_SECONDS = 0.1
 
@@ -80,29 +83,40 @@ class BridgeServer:
         self._lock = threading.Lock()
         self._count = 0
         self._refused = 0
+        self._ended = dict.fromkeys(COUNTS, 0)
+        self._waits, self._answers = Histogram(), Histogram()
         self._started = time.monotonic()
         self._stopping = threading.Event()
 
-    def serve(self, ready: Callable[[Address], object] = lambda address: None) -> None:
+    def serve(
+        self,
+        ready: Callable[[Address], object] = lambda address: None,
+        idle_exit: float | None = None,
+    ) -> None:
         """Serve until :meth:`stop`; what has come in by then is still answered.
 
         Args:
             ready: Called with the address once clients can connect.
+            idle_exit: Seconds without a client after which it ends by itself.
 
         Raises:
             AddressError: Another server listens there, or the address cannot be had.
         """
         with contextlib.ExitStack() as stack:
             listener, self.address, token = stack.enter_context(listening(self.address))
-            preparing = stack.enter_context(ThreadPoolExecutor(1, "queries"))
+            executors = Executors(
+                ThreadPoolExecutor(_OPENING_THREADS, "opening"), ThreadPoolExecutor(1, "queries")
+            )
+            for executor in (executors.opening, executors.encoding):
+                stack.callback(executor.shutdown, wait=False, cancel_futures=True)
             stack.callback(self._shut_down)
             accepting = threading.Thread(
-                target=self._accept, args=(listener, token, preparing), name="accept", daemon=True
+                target=self._accept, args=(listener, token, executors), name="accept", daemon=True
             )
             accepting.start()
             log.info("ready", extra={"address": str(self.address), "model": self._models.own.name})
             ready(self.address)
-            self._stopping.wait()
+            self._wait(idle_exit)
             # Closing alone does not wake a thread that accepts.
             with contextlib.suppress(OSError):
                 listener.shutdown(socket.SHUT_RDWR)
@@ -111,6 +125,23 @@ class BridgeServer:
         for model in self._models.all():
             model.close()
         log.info("stopped")
+
+    def _wait(self, idle_exit: float | None) -> None:
+        """Until somebody stops the server, or nobody has wanted it for long."""
+        if idle_exit is None:
+            self._stopping.wait()
+            return
+        seen, until = -1, 0.0
+        while not self._stopping.wait(min(1.0, idle_exit / 4)):
+            now = time.monotonic()
+            with self._lock:
+                wanted = bool(self._connections) or self._count != seen
+                seen = self._count
+            if wanted:
+                until = now + idle_exit
+            elif now >= until:
+                log.info("idle")
+                self._stopping.set()
 
     def stop(self) -> None:
         """End :meth:`serve`; may be called by a signal handler."""
@@ -123,10 +154,12 @@ class BridgeServer:
         models = [model.statistics() for model in self._models.all()]
         seconds = time.monotonic() - self._started
         busy = sum(model["busy_seconds"] for model in models)
+        served = [
+            (connection, stream) for connection in connections for stream in connection.streams()
+        ]
         streams = [
-            {"client": connection.number, **stream.statistics()}
-            for connection in connections
-            for stream in connection.streams()
+            {"client": connection.number, "name": connection.name, **stream.statistics()}
+            for connection, stream in served
         ]
         return {
             "server": self._welcome.server,
@@ -135,11 +168,12 @@ class BridgeServer:
             "clients_ever": self._count,
             "clients_refused": self._refused,
             "load": round(busy / seconds, 4),
+            "totals": self._totals([stream for _, stream in served]),
             "models": models,
             "streams": streams,
         }
 
-    def _accept(self, listener: socket.socket, token: str, preparing: ThreadPoolExecutor) -> None:
+    def _accept(self, listener: socket.socket, token: str, executors: Executors) -> None:
         while not self._stopping.is_set():
             try:
                 link, _ = listener.accept()
@@ -149,13 +183,13 @@ class BridgeServer:
                     self._stopping.wait(_RETRY_SECONDS)
                 continue
             try:
-                self._let_in(link, token, preparing)
+                self._let_in(link, token, executors)
             except (OSError, RuntimeError) as error:
                 # No descriptor or no thread is left for this one.
                 log.error("not accepted", extra={"reason": str(error)})
                 link.close()
 
-    def _let_in(self, link: socket.socket, token: str, preparing: ThreadPoolExecutor) -> None:
+    def _let_in(self, link: socket.socket, token: str, executors: Executors) -> None:
         if isinstance(self.address, TcpAddress):
             link.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             link.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
@@ -163,8 +197,13 @@ class BridgeServer:
         with self._lock:
             self._count += 1
             number = self._count
-            full = len(self._connections) >= self._limits.clients
+            connections = list(self._connections.values())
+            strangers = [known for known in connections if not known.welcomed]
+            full = len(connections) - len(strangers) >= self._limits.clients
             self._refused += full
+        if len(strangers) >= self._limits.strangers:
+            # Whoever is silent for longest makes room: nobody is locked out by silence.
+            strangers[0].drop()
         if full:
             most = self._limits.clients
             link.settimeout(_RETRY_SECONDS)
@@ -179,9 +218,10 @@ class BridgeServer:
             protocol,
             self._limits,
             self._models,
-            preparing,
+            executors,
             self._report,
             self._forget,
+            self._count_ended,
         )
         with self._lock:
             self._connections[number] = connection
@@ -190,6 +230,26 @@ class BridgeServer:
     def _forget(self, connection: Connection) -> None:
         with self._lock:
             self._connections.pop(connection.number, None)
+
+    def _count_ended(self, stream: ServedStream) -> None:
+        """What a stream counted stays in the totals."""
+        with self._lock:
+            for name, count in stream.counts().items():
+                self._ended[name] += count
+            self._waits.merge(stream.estimator.waits)
+            self._answers.merge(stream.answers)
+
+    def _totals(self, streams: list[ServedStream]) -> dict[str, Any]:
+        """Counters since the start, of streams that have ended, too: they never fall."""
+        with self._lock:
+            totals: dict[str, Any] = dict(self._ended)
+            waits, answers = self._waits.copy(), self._answers.copy()
+        for stream in streams:
+            for name, count in stream.counts().items():
+                totals[name] += count
+            waits.merge(stream.estimator.waits)
+            answers.merge(stream.answers)
+        return {**totals, "network_wait": waits.buckets(), "answer": answers.buckets()}
 
     def _report(self, kind: str, stream: ServedStream | None) -> bytes:
         if stream is not None:

@@ -2,162 +2,90 @@
 
 from __future__ import annotations
 
-import collections
-import dataclasses
 import math
 import threading
 import time
-from collections.abc import Callable
-from concurrent.futures import Future
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from audiosep_core.selection import Selection
-from plugin_bridge.engine import StreamingSeparator
-from plugin_bridge.latency import quantum_samples
-from plugin_bridge.protocol.messages import Changed, Contract, Failure, Latency, Opened
-from plugin_bridge.protocol.server_side import Block, Request, ServerProtocol
+from audiosep_core.settings import Delta
+from audiosep_core.signal.windows import Steps
+from plugin_bridge.live.engine import StreamingSeparator
+from plugin_bridge.live.latency import hop_samples, preroll_samples, quantum_samples
+from plugin_bridge.protocol.messages import (
+    Cancel,
+    Change,
+    Changed,
+    Contract,
+    Failure,
+    Latency,
+    Opened,
+    Reset,
+)
+from plugin_bridge.protocol.request import StreamDelta, StreamRequest
+from plugin_bridge.protocol.server_side import Block, Request
 from plugin_bridge.protocol.wire import Type
-from plugin_bridge.server.batching import BatchedEstimator
+from plugin_bridge.server.batching import batched
+from plugin_bridge.server.changes import PendingChange, PreparedChange
+from plugin_bridge.server.engines import ServedModel, check_slack, make_engine, masks_within
 from plugin_bridge.server.figures import Histogram
+from plugin_bridge.server.inbox import Inbox
+from plugin_bridge.server.outlet import Outlet
+from plugin_bridge.server.refusal import RefusedError, refusing
 
-#: Bytes of audio that wait for a stream until its connection is read no further.
-_MOST_WAITING = 1 << 20
 #: What a request counts for among them.
 _REQUEST_BYTES = 1 << 12
+#: Names of what a stream counts.
+COUNTS = ("blocks", "late_blocks", "substituted_blocks", "substitutions", "replaced_blocks")
 #: In the inbox: look whether a change can be made.
 _WAKE = object()
-#: Share of the slack, at most, and seconds, at most, that are left for what follows the masks.
-_MARGIN_SHARE, _MARGIN_SECONDS = 0.25, 0.02
-
-
-class RefusedError(Exception):
-    """A request that cannot be done, with what to answer."""
-
-    def __init__(self, failure: Failure) -> None:
-        super().__init__(failure.message)
-        self.failure = failure
-
-
-@dataclasses.dataclass(frozen=True)
-class PreparedChange:
-    """What a CHANGE comes to once its queries are encoded.
-
-    Attributes:
-        selection: What to separate from then on; None for the same.
-        engine: In place of the present one, for another mode; None for the same.
-        contract: None for the same.
-    """
-
-    selection: Selection | None
-    engine: StreamingSeparator | None
-    contract: Contract | None
-
-
-@dataclasses.dataclass
-class PendingChange:
-    """A change that waits for its position, or for its queries to be encoded."""
-
-    sequence: int
-    position: int
-    ready: Future[PreparedChange]
-
-
-class Inbox:
-    """What waits for a stream's thread, of bounded size."""
-
-    def __init__(self) -> None:
-        self._items: collections.deque[Any] = collections.deque()
-        self._bytes = 0
-        self._changed = threading.Condition()
-        self._closed = False
-        self._draining = False
-
-    @property
-    def ended(self) -> bool:
-        """Whether nothing more is taken."""
-        return self._closed or self._draining
-
-    def put(self, item: Any, size: int = 0) -> None:
-        """Append; waits while more audio is waiting than a stream may hold."""
-        with self._changed:
-            while size and self._bytes + size > _MOST_WAITING and self._bytes and not self._closed:
-                self._changed.wait()
-            if not self.ended:
-                self._items.append((item, size))
-                self._bytes += size
-                self._changed.notify_all()
-
-    def get(self) -> Any:
-        """The next item; None once the inbox is closed."""
-        with self._changed:
-            while not self._items and not self.ended:
-                self._changed.wait()
-            if self._closed or not self._items:
-                return None
-            item, size = self._items.popleft()
-            self._bytes -= size
-            if size:
-                self._changed.notify_all()
-            return item
-
-    def close(self, drain: bool) -> None:
-        """Take nothing more; with ``drain`` what is there is still handed out."""
-        with self._changed:
-            self._draining = True
-            self._closed = self._closed or not drain
-            self._changed.notify_all()
 
 
 class ServedStream:
-    """Separates one stream on a thread of its own.
+    """Separates one stream on a thread of its own; all that is known of the stream is in here.
 
     A block that will not need the network is separated by the thread that brings it: that takes
     less time than to hand it over.
 
     Args:
         number: Of the stream.
-        engine: Separates; uses ``estimator``.
+        request: What opened it; its slack is known.
+        model: What runs it.
+        outlet: Where its answers go.
+        most_window: Seconds of the longest window of a mode of one's own.
+
+    Attributes:
+        request: What holds now; replaced whole when a change takes effect.
+        engine: Separates by it.
         estimator: What the engine asks for masks.
-        contract: "realtime" or "render".
-        slack: Frames within which a block is answered in the contract "realtime".
-        max_block: Most frames in an answer.
-        model: Name of the model.
-        protocol: Makes the answers.
-        send: Sends them; called on the stream's thread.
-        failed: Called with an error of this program's own.
+
+    Raises:
+        RefusedError: The request is impossible.
     """
 
     def __init__(
         self,
         number: int,
-        engine: StreamingSeparator,
-        estimator: BatchedEstimator,
-        contract: Contract,
-        slack: int,
-        max_block: int,
-        model: str,
-        protocol: ServerProtocol,
-        send: Callable[[bytes], None],
-        failed: Callable[[Exception], None],
+        request: StreamRequest,
+        model: ServedModel,
+        outlet: Outlet,
+        most_window: float = math.inf,
     ) -> None:
         self.number = number
-        self.engine = engine
-        self.estimator = estimator
-        self.contract: Contract = contract
-        self.slack = slack
-        self.max_block = max_block
+        self.request = request
         self.model = model
-        self.position = 0
+        self.estimator = batched(model.network, model.urgent, model.patient)
+        self._most_window = most_window
+        with refusing():
+            model.embed(request.settings.texts)
+        self.engine = make_engine(request, model, self.estimator, most_window)
         self.blocks = 0
         self.late_blocks = 0
         self.substituted_blocks = 0
         self.answers = Histogram()
-        self._protocol = protocol
-        self._send = send
-        self._failed = failed
+        self._outlet = outlet
         self._inbox = Inbox()
         self._pending: list[PendingChange] = []
         #: Held by the thread that separates.
@@ -170,40 +98,101 @@ class ServedStream:
         self._thread = threading.Thread(target=self._run, name=f"stream {number}", daemon=True)
         self._thread.start()
 
+    @property
+    def position(self) -> int:
+        """Frame of the mixture that comes in next."""
+        return self.engine.position
+
+    @property
+    def contract(self) -> Contract:
+        """The one that holds now."""
+        return self.request.contract
+
+    @property
+    def slack(self) -> int:
+        """Frames within which a block is answered in the contract "realtime"."""
+        return self.request.slack or 0
+
     def opened(self) -> Opened:
         """What OPENED says of the stream."""
+        engine = self.engine
         return Opened(
-            latency=self.engine.latency_samples,
+            latency=engine.latency_samples,
             slack=self.slack,
             hop=self._hop(),
-            rows=self.engine.rows,
-            model=self.model,
+            rows=engine.rows,
+            model=self.model.name,
+            preroll=preroll_samples(engine.windows, self.estimator.config, engine.sample_rate),
+            answer_bytes=self.request.answer_bytes,
         )
 
-    def put_block(self, block: Block) -> None:
-        """Take audio; waits while too much is waiting already."""
-        arrived = time.monotonic()
+    def put_block(self, block: Block, arrived: float) -> None:
+        """Take audio; waits while too much is waiting already.
+
+        Args:
+            block: The audio.
+            arrived: When its bytes came in (time.monotonic).
+        """
         alone = self._handed_over == self._worked_off and not self._pending
         quiet = self.position + block.audio.shape[1] <= self._quiet_until
         if alone and quiet and not self._inbox.ended and self._working.acquire(blocking=False):
             try:
                 self._answer(block, arrived)
             except Exception as error:
-                self._failed(error)
+                self._outlet.failed(error)
             finally:
                 self._working.release()
         else:
             self._hand_over((block, arrived), block.audio.nbytes)
 
+    def announce(self, sequence: int) -> None:
+        """Have OPENED sent, by the stream's own thread."""
+        self._hand_over(sequence, _REQUEST_BYTES)
+
     def put_request(self, request: Request) -> None:
-        """Take a FLUSH or a RESET."""
+        """Take a FLUSH, a RESET, a CANCEL or a CLOSE."""
         self._hand_over(request, _REQUEST_BYTES)
+
+    def is_quick(self, message: Change) -> bool:
+        """Whether :meth:`prepare` takes no time: no text to encode, no engine to build."""
+        if message.mode is not None:
+            return False
+        return (
+            message.queries is None
+            or self.model.known([query.text.strip() for query in message.queries]) is not None
+        )
+
+    @property
+    def waiting_changes(self) -> int:
+        """Changes that are not in effect yet."""
+        return len(self._pending)
+
+    def prepare(self, message: Change) -> PreparedChange:
+        """What a change comes to; encodes its queries. May be called on any thread.
+
+        Raises:
+            RefusedError: It is impossible, whatever holds when its position comes.
+        """
+        with refusing():
+            delta = StreamDelta.heard(message)
+            embeddings = engine = None
+            if delta.settings.queries is not None:
+                texts = [query.text for query in delta.settings.queries]
+                embeddings = self.model.known(texts)
+                if embeddings is None:
+                    embeddings = self.model.embed(texts)
+            if delta.mode is not None:
+                # What is asked of it is told when it takes over.
+                other = self.request.changed(StreamDelta(mode=delta.mode))
+                engine = make_engine(other, self.model, self.estimator, self._most_window)
+            return PreparedChange(delta, embeddings, engine)
 
     def put_change(self, change: PendingChange) -> None:
         """Take a change; what comes behind it is separated behind it."""
         self._hand_over(change, _REQUEST_BYTES)
-        # Wakes the thread for a change whose position has passed while no audio comes.
-        change.ready.add_done_callback(lambda _: self._inbox.put(_WAKE))
+        if not change.ready.done():
+            # Wakes the thread for a change whose position has passed while no audio comes.
+            change.ready.add_done_callback(lambda _: self._inbox.put(_WAKE))
 
     def close(self, drain: bool = False) -> None:
         """End the thread, with ``drain`` after what has come in; see :meth:`join`."""
@@ -214,33 +203,38 @@ class ServedStream:
         if threading.current_thread() is not self._thread:
             self._thread.join(timeout)
 
+    def counts(self) -> dict[str, int]:
+        """What the stream has counted so far, by the names in :data:`COUNTS`."""
+        return {
+            "blocks": self.blocks,
+            "late_blocks": self.late_blocks,
+            "substituted_blocks": self.substituted_blocks,
+            "substitutions": self.estimator.late,
+            "replaced_blocks": self.engine.replaced_blocks,
+        }
+
     def statistics(self) -> dict[str, Any]:
         """Figures of the stream; nothing of its sound or its queries."""
         engine = self.engine
         return {
             "stream": self.number,
-            "model": self.model,
+            "model": self.model.name,
             "sample_rate": engine.sample_rate,
             "channels": engine.channels,
             "contract": self.contract,
-            "queries": engine.queries,
+            "queries": len(engine.settings.queries),
             "latency": engine.latency_samples,
             "slack": self.slack,
             "hop": self._hop(),
             "position": self.position,
-            "blocks": self.blocks,
-            "late_blocks": self.late_blocks,
-            "substituted_blocks": self.substituted_blocks,
-            "substitutions": self.estimator.late,
-            "replaced_blocks": engine.replaced_blocks,
+            **self.counts(),
             "network": self.estimator.waits.summary(),
             "answer": self.answers.summary(),
         }
 
     def _hop(self) -> int:
-        config = self.estimator.config
-        hop = self.engine.windows.hop * config.hop * self.engine.sample_rate
-        return max(1, round(hop / config.sample_rate))
+        engine = self.engine
+        return hop_samples(engine.windows, self.estimator.config, engine.sample_rate)
 
     def _hand_over(self, item: Any, size: int) -> None:
         self._handed_over += 1
@@ -249,7 +243,8 @@ class ServedStream:
     def _jitter(self) -> int:
         """Frames by which the network may be asked earlier than a hop after the last time."""
         config, rate = self.estimator.config, self.engine.sample_rate
-        return quantum_samples(rate) + config.hop * rate // config.sample_rate + 1
+        frame = hop_samples(Steps(1), config, rate)
+        return quantum_samples(rate, config) + frame + 1
 
     def _run(self) -> None:
         try:
@@ -258,7 +253,7 @@ class ServedStream:
                     self._work_off(item)
                 self._worked_off += item is not _WAKE
         except Exception as error:
-            self._failed(error)
+            self._outlet.failed(error)
         finally:
             # Nobody may wait for room that nobody makes.
             self._inbox.close(drain=False)
@@ -266,19 +261,29 @@ class ServedStream:
     def _work_off(self, item: Any) -> None:
         if isinstance(item, tuple):
             self._answer(*item)
+        elif isinstance(item, int):
+            protocol = self._outlet.protocol
+            self._outlet.send(protocol.send(self.number, item, self.opened()))
         elif isinstance(item, Request):
-            self._end_recording(item)
+            if item.type == Type.CANCEL:
+                self._cancel(item)
+            elif item.type == Type.CLOSE:
+                self._inbox.close(drain=False)
+                self._outlet.closed(item)
+            else:
+                self._end_recording(item)
         else:
             if isinstance(item, PendingChange):
+                # Without a position it is meant for the frame that comes in next.
+                item.position = item.position or self.position
                 self._pending.append(item)
             self._apply_due(0)
 
     def _answer(self, block: Block, arrived: float) -> None:
         seconds = self.slack / self.engine.sample_rate
         due = arrived + seconds
-        margin = min(_MARGIN_SHARE * seconds, _MARGIN_SECONDS)
         realtime = self.contract == "realtime"
-        self.estimator.deadline = due - margin if realtime else math.inf
+        self.estimator.deadline = arrived + masks_within(seconds) if realtime else math.inf
         late, asked = self.estimator.late, self.estimator.waits.count
         rows = self._separate(block.audio)
         if self.estimator.waits.count > asked:
@@ -287,7 +292,7 @@ class ServedStream:
         # Whoever has the answer finds it counted.
         self.blocks += 1
         self.substituted_blocks += substituted
-        self._send(self._protocol.send_audio(self.number, block.sequence, rows, substituted))
+        self._send_audio(block.sequence, rows, substituted)
         now = time.monotonic()
         self.answers.add(now - arrived)
         self.late_blocks += realtime and now > due
@@ -297,58 +302,113 @@ class ServedStream:
         parts = []
         while audio.shape[1]:
             done = self._apply_due(audio.shape[1])
-            part = np.ascontiguousarray(audio[:, :done])
-            parts.append(self.engine.process(part))
-            self.position += done
+            parts.append(self.engine.process(np.ascontiguousarray(audio[:, :done])))
             audio = audio[:, done:]
+        self._confirm()
         return parts[0] if len(parts) == 1 else np.concatenate(parts, -1)
 
     def _apply_due(self, frames: int) -> int:
-        """Make changes up to here, tell how many of the next frames come before another one."""
-        while self._pending:
-            change = self._pending[0]
+        """Give the engine what is ready, tell how many of the next frames come before a break."""
+        for change in list(self._pending):
             ahead = change.position - self.position
-            if ahead > 0:
-                return min(frames, ahead)
-            if not change.ready.done() and (self.contract == "realtime" or not frames):
-                return frames
-            del self._pending[0]
+            if change.scheduled is not None or change not in self._pending:
+                continue
+            if not change.ready.done():
+                # Audio waits for queries in the contract "render" only.
+                if self.contract == "realtime" or not frames:
+                    continue
+                if ahead > 0:
+                    frames = min(frames, ahead)
+                    continue
             self._apply(change)
+            if change.scheduled is None and change in self._pending:
+                frames = min(frames, change.position - self.position)
         return frames
 
     def _apply(self, change: PendingChange) -> None:
+        """Fold a change into the request; one that is refused leaves nothing behind."""
         try:
             prepared = change.ready.result()
-            if prepared.selection is not None and prepared.engine is None:
-                self.engine.select(prepared.selection)
+            with refusing():
+                if change.waits_for_input:
+                    if change.position > self.position:
+                        return
+                    request = self.request.changed(prepared.delta)
+                    check_slack(request)
+                else:
+                    self.request.changed(prepared.delta)
+                settings, position = prepared.delta.settings, change.position
+                if prepared.engine is not None:
+                    self._replace(change.sequence, prepared.engine)
+                    position = 0
+                change.scheduled = self.engine.schedule(settings, prepared.embeddings, position)
         except RefusedError as error:
+            self._pending.remove(change)
             self._tell(change.sequence, error.failure)
             return
-        except ValueError as error:
-            self._tell(change.sequence, Failure("bad-value", str(error)))
+        self._confirm()
+
+    def _replace(self, sequence: int, engine: StreamingSeparator) -> None:
+        """Go on with an engine of another mode; all sound is forgotten."""
+        before = self.engine
+        engine.schedule(Delta(before.settings.queries), before.embeddings, 0)
+        engine.schedule(Delta(None, before.strength, before.remainder_db), None, 0)
+        self.engine = engine
+        self._quiet_until = 0
+        self._confirm()
+        for change in self._pending:
+            # Their positions, and what the engine kept of them, were of what has ended.
+            change.position, change.scheduled = 0, None
+        self._tell(sequence, Latency(engine.latency_samples, self.slack, self._hop()))
+
+    def _confirm(self) -> None:
+        """Tell of the changes that have begun, in the order in which they did."""
+        begun = [
+            (change.scheduled.began, change)
+            for change in self._pending
+            if change.scheduled is not None and change.scheduled.began is not None
+        ]
+        for began, change in sorted(begun, key=lambda pair: pair[0]):
+            self._pending.remove(change)
+            self.request = self.request.changed(change.ready.result().delta)
+            self._tell(change.sequence, Changed(began))
+
+    def _cancel(self, request: Request) -> None:
+        assert isinstance(request.message, Cancel)
+        wanted = request.message.sequence
+        found = next((change for change in self._pending if change.sequence == wanted), None)
+        if found is None or (found.scheduled and not self.engine.cancel(found.scheduled)):
+            failure = Failure("too-late", f"message {wanted} is no change that still waits")
+            self._tell(request.sequence, failure)
             return
-        self.contract = prepared.contract or self.contract
-        if prepared.engine is not None:
-            self.engine, self.position, self._quiet_until = prepared.engine, 0, 0
-            news = Latency(self.engine.latency_samples, self.slack, self._hop())
-            self._tell(change.sequence, news)
-        self._tell(change.sequence, Changed(self.position))
+        self._pending.remove(found)
+        self._tell(wanted, Failure("cancelled", "the change was taken back"))
+        self._tell_done(request.sequence)
 
     def _end_recording(self, request: Request) -> None:
         if request.type == Type.FLUSH:
             self.estimator.deadline = math.inf
             tail = self.engine.flush()
-            for start in range(0, tail.shape[-1], self.max_block):
-                part = tail[..., start : start + self.max_block]
-                self._send(self._protocol.send_audio(self.number, request.sequence, part, False))
+            for start in range(0, tail.shape[-1], self.request.max_block):
+                part = tail[..., start : start + self.request.max_block]
+                self._send_audio(request.sequence, part, substituted=False)
         else:
-            self.engine.reset()
-        self.position = self._quiet_until = 0
-        # Their positions counted from what has ended.
+            origin = request.message.origin if isinstance(request.message, Reset) else 0
+            self.engine.reset(origin)
+        self._quiet_until = 0
         for change in self._pending:
+            # Their positions counted from what has ended.
             change.position = 0
+        self._confirm()
         self._apply_due(0)
-        self._send(self._protocol.send_plain(Type.DONE, self.number, request.sequence))
+        self._tell_done(request.sequence)
+
+    def _tell_done(self, sequence: int) -> None:
+        self._outlet.send(self._outlet.protocol.send_plain(Type.DONE, self.number, sequence))
+
+    def _send_audio(self, sequence: int, rows: NDArray[np.float32], substituted: bool) -> None:
+        protocol = self._outlet.protocol
+        self._outlet.send(protocol.send_audio(self.number, sequence, rows, substituted))
 
     def _tell(self, sequence: int, message: Changed | Latency | Failure) -> None:
-        self._send(self._protocol.send(self.number, sequence, message))
+        self._outlet.send(self._outlet.protocol.send(self.number, sequence, message))

@@ -17,6 +17,8 @@ import numpy as np
 import pytest
 
 import plugin_bridge
+from audiosep_core import Separator
+from audiosep_core.model.config import get_config
 from plugin_bridge.address import UnixAddress
 from plugin_bridge.protocol.limits import Limits
 from plugin_bridge.protocol.messages import Opened, Welcome
@@ -54,7 +56,7 @@ def transparent_with(separator):
 
     def make(config):
         clear = copy.copy(separator)
-        clear.bundle = dataclasses.replace(separator.bundle, config=config)
+        clear.bundle = dataclasses.replace(separator.bundle, config=config, context_seconds=3.584)
         clear.estimator = Transparent(config)
         return clear
 
@@ -62,9 +64,9 @@ def transparent_with(separator):
 
 
 @pytest.fixture
-def transparent(separator, transparent_with):
-    """The default separator, but its network lets everything through."""
-    return transparent_with(separator.bundle.config)
+def transparent(transparent_with):
+    """A separator whose network sees windows, whatever form ships, and lets everything through."""
+    return transparent_with(get_config("mini-windowed"))
 
 
 @pytest.fixture(scope="session")
@@ -135,6 +137,7 @@ class Config(ctypes.Structure):
         ("channels", ctypes.c_uint32),
         ("mode", ctypes.c_int),
         ("contract", ctypes.c_int),
+        ("silence", ctypes.c_int),
         ("queries", ctypes.POINTER(ctypes.c_char_p)),
         ("query_count", ctypes.c_uint32),
         ("slot", ctypes.c_uint32),
@@ -158,6 +161,7 @@ class Stats(ctypes.Structure):
         ("substituted", ctypes.c_uint64),
         ("dry", ctypes.c_uint64),
         ("failed", ctypes.c_uint64),
+        ("late", ctypes.c_uint64),
     ]
 
 
@@ -174,7 +178,7 @@ class Query(ctypes.Structure):
 class CClient:
     """One client in C; names and units are those of audiosep_client.h."""
 
-    CONTRACTS = ("realtime", "render")
+    CONTRACTS = ("realtime", "render", "auto")
     MODES = ("render", "mix", "track")
 
     def __init__(self, library, address, queries, sample_rate, channels, **fields):
@@ -212,11 +216,16 @@ class CClient:
     def reset(self):
         self._library.audiosep_reset(self._handle)
 
+    def locate(self, origin):
+        self._library.audiosep_locate(self._handle, ctypes.c_uint64(origin))
+
     def select(self, slot):
         self._library.audiosep_select(self._handle, ctypes.c_uint32(slot))
 
     def set_slot(self, slot, queries):
-        known = (Query * len(queries))(*(Query(text.encode(), 0, 0, 0, 0) for text in queries))
+        """Queries are texts, or (text, gain_db, mute, solo, negative)."""
+        listed = [query if isinstance(query, tuple) else (query, 0, 0, 0, 0) for query in queries]
+        known = (Query * len(listed))(*(Query(text.encode(), *rest) for text, *rest in listed))
         return self._library.audiosep_set_slot(
             self._handle, ctypes.c_uint32(slot), known, ctypes.c_uint32(len(queries))
         )
@@ -387,3 +396,17 @@ def held(wait_until):
         wait_until(lambda: all(map(operator.le, count(), before)))
 
     return check
+
+
+@pytest.fixture(scope="session")
+def local():
+    """What the server runs, in this process."""
+    return Separator(device="cpu", threads=1)
+
+
+@pytest.fixture
+def nothing_left(held):
+    """Fails where descriptors or threads of Python are left over."""
+    # The network starts threads of its own when it is first used.
+    with held("self", threading.active_count):
+        yield

@@ -8,7 +8,7 @@ import pytest
 
 from plugin_bridge import StreamingSeparator
 from plugin_bridge.address import TcpAddress, UnixAddress
-from plugin_bridge.client.blocking import BridgeClient
+from plugin_bridge.client.sync.client import BridgeClient
 from plugin_bridge.server.server import running
 
 RATE = 48_000

@@ -2,7 +2,9 @@
  *
  * The queries are the lines of queries.txt in the bundle, or of the file that the environment
  * variable AUDIOSEP_QUERIES names; AUDIOSEP_ADDRESS says where the server listens, as in
- * audiosep_config. An offline host waits for the server; others never do. */
+ * audiosep_config; AUDIOSEP_MISSING=silence leaves holes in a bounce where the server did not answer,
+ * instead of the input. An offline host waits for the server, and so does one that takes blocks faster
+ * than they last; others never do. */
 #define _POSIX_C_SOURCE 200809L
 
 #include "audiosep_client.h"
@@ -14,7 +16,8 @@
 #include <string.h>
 
 enum {
-    QUERY, STRENGTH, MIX, OUTPUT, MODE, FREEWHEEL, LATENCY, CONNECTED, SUBSTITUTED, DRY, AUDIO
+    QUERY, STRENGTH, MIX, OUTPUT, MODE, FREEWHEEL, LATENCY, CONNECTED, SUBSTITUTED, DRY, FAILED,
+    LATE, AUDIO
 };
 
 enum { MOST_QUERIES = 64, MOST_CHANNELS = 2 };
@@ -45,7 +48,7 @@ static uint32_t read_queries(const char *bundle, char *text, size_t size, const 
 
 static LV2_Handle instantiate(const LV2_Descriptor *descriptor, double rate, const char *bundle,
                               const LV2_Feature *const *features) {
-    const char *queries[MOST_QUERIES];
+    const char *queries[MOST_QUERIES], *silence = getenv("AUDIOSEP_MISSING");
     char text[16384];
     (void)features;
     effect *e = calloc(1, sizeof *e);
@@ -56,6 +59,8 @@ static LV2_Handle instantiate(const LV2_Descriptor *descriptor, double rate, con
     config.address = getenv("AUDIOSEP_ADDRESS");
     config.queries = queries;
     config.query_count = read_queries(bundle, text, sizeof text, queries);
+    config.contract = AUDIOSEP_CONTRACT_AUTO;
+    config.silence = silence && !strcmp(silence, "silence");
     config.max_latency = LATENCY_SECONDS * config.sample_rate;
     e->client = audiosep_open(&config);
     if (e->client) return e;
@@ -85,7 +90,7 @@ static void set_controls(effect *e) {
     audiosep_set_levels(e->client, residual ? dry : 1, residual ? 1 : dry);
     audiosep_set_mode(e->client, (audiosep_mode)whole(*e->ports[MODE]));
     audiosep_set_contract(e->client, *e->ports[FREEWHEEL] >= 0.5f ? AUDIOSEP_CONTRACT_RENDER
-                                                                  : AUDIOSEP_CONTRACT_REALTIME);
+                                                                  : AUDIOSEP_CONTRACT_AUTO);
 }
 
 static void run(LV2_Handle handle, uint32_t frames) {
@@ -100,6 +105,8 @@ static void run(LV2_Handle handle, uint32_t frames) {
     *e->ports[CONNECTED] = (float)stats.connected;
     *e->ports[SUBSTITUTED] = (float)stats.substituted;
     *e->ports[DRY] = (float)stats.dry;
+    *e->ports[FAILED] = (float)stats.failed;
+    *e->ports[LATE] = (float)stats.late;
 }
 
 static void cleanup(LV2_Handle handle) {

@@ -5,10 +5,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from plugin_bridge.client import alignment as alignment_module
 from plugin_bridge.client.alignment import Alignment
 
-RATE = 4000
-FADE = RATE // 200
+FADE = 20
+
+
+@pytest.fixture(autouse=True)
+def short_fades(monkeypatch):
+    """So that many of them fit into an example."""
+    monkeypatch.setattr(alignment_module, "FADE", FADE)
+
 
 SIZE = st.integers(1, 30)
 EVENT = st.one_of(
@@ -55,9 +62,12 @@ class Model:
         self.delay, self.taken = delay, 0
         self.have = set()
         self.since = FADE
-        self.dry = 0
+        self.dry = self.late = 0
+        self.wet, self.stepping = False, 0
+        self.last = self.step = np.zeros((2, 2), np.float32)
 
     def place(self, first, count, base):
+        self.late += len(range(max(first, base), min(first + count, self.taken - self.delay)))
         self.have |= set(range(max(first, base, self.taken - self.delay), first + count))
 
     def take(self, count):
@@ -70,7 +80,14 @@ class Model:
             self.dry += not known
             weight = self.since / FADE
             dry = np.stack([mixture(at, 1), 0 * mixture(at, 1)])[..., 0]
-            out[..., frame] = weight * answer(at, 1)[..., 0] + (1 - weight) * dry
+            value = weight * answer(at, 1)[..., 0] + (1 - weight) * dry
+            if self.wet and not known:
+                self.step, self.stepping = self.last - value, FADE
+                self.step[0] = -self.step[1]
+            value = value + self.step * (self.stepping / FADE)
+            self.stepping = max(0, self.stepping - 1)
+            self.wet, self.last = known and at >= 0, value
+            out[..., frame] = value
         return out
 
 
@@ -81,7 +98,7 @@ class Model:
     events=st.lists(EVENT, max_size=80),
 )
 def test_every_frame_at_its_time(latency, slack, events):
-    alignment = Alignment(latency, slack, 2, 2, RATE)
+    alignment = Alignment(latency, slack, 2, 2)
     model = Model(latency + slack)
     server, pushed = Server(0, latency), 0
     for event, size in events:
@@ -109,6 +126,7 @@ def test_every_frame_at_its_time(latency, slack, events):
             alignment.reopen()
             server = Server(pushed, latency)
     assert alignment.dry_frames == model.dry
+    assert alignment.late_frames == model.late
     assert alignment.pushed == pushed
 
 
@@ -120,7 +138,7 @@ def test_every_frame_at_its_time(latency, slack, events):
     slack=st.integers(0, 40),
 )
 def test_answers_in_time_are_played_to_the_bit(sizes, answers, latency, slack):
-    alignment = Alignment(latency, slack, 2, 2, RATE)
+    alignment = Alignment(latency, slack, 2, 2)
     server, pushed, parts = Server(0, latency), 0, []
     for turn, size in enumerate(sizes * 8):
         alignment.push(mixture(pushed, size))
@@ -139,7 +157,7 @@ def test_answers_in_time_are_played_to_the_bit(sizes, answers, latency, slack):
 
 
 def test_the_return_is_a_fade():
-    alignment = Alignment(0, 100, 1, 1, RATE)
+    alignment = Alignment(0, 100, 1, 1)
     ones = np.ones((1, 100), np.float32)
     alignment.push(ones)
     alignment.take(100)
@@ -157,7 +175,7 @@ def test_the_return_is_a_fade():
 
 
 def test_a_restart_forgets():
-    alignment = Alignment(7, 3, 1, 1, RATE)
+    alignment = Alignment(7, 3, 1, 1)
     for _ in range(2):
         alignment.push(np.ones((1, 50), np.float32))
         out = alignment.take(50)
@@ -169,6 +187,55 @@ def test_a_restart_forgets():
 
 
 def test_no_more_is_taken_than_there_is():
-    alignment = Alignment(7, 3, 1, 1, RATE)
+    alignment = Alignment(7, 3, 1, 1)
     with pytest.raises(ValueError, match="11"):
         alignment.take(11)
+
+
+def test_the_step_at_a_loss_decays():
+    alignment = Alignment(0, 0, 2, 1)
+    ones = np.ones((1, 100), np.float32)
+    alignment.push(ones)
+    alignment.place(np.stack([0.25 * ones, 0.75 * ones]))
+    alignment.take(100)
+    alignment.push(ones)
+    target, residual = alignment.take(100)[:, 0]
+    decay = np.maximum(1 - np.arange(100) / FADE, 0)
+    assert np.allclose(target, 1 - 0.75 * decay)
+    assert np.allclose(residual, 0.75 * decay)
+
+
+def test_what_is_sent_again_is_played_once():
+    """A stream that takes the place of another one begins before what was not answered."""
+    alignment = Alignment(10, 5, 1, 1)
+    sound = np.arange(1, 301, dtype=np.float32)[None]
+    alignment.push(sound[:, :100])
+    alignment.place(np.pad(sound[None, :, :90], ((0, 0), (0, 0), (10, 0))))
+    out = [alignment.take(100)]
+    assert alignment.end == 90
+    alignment.push(sound[:, 100:200])
+    alignment.reopen(60)
+    # 40 to 59 are silence before the new stream, 60 to 89 are known.
+    alignment.place(np.pad(sound[None, :, 60:190] * 1, ((0, 0), (0, 0), (10, 0))))
+    out.append(alignment.take(100))
+    assert alignment.dry_frames == alignment.late_frames == 0
+    played = np.concatenate(out, -1)[0, 0]
+    assert np.array_equal(played, np.pad(sound[0], (15, 0))[:200])
+
+
+def test_one_row_does_not_jump():
+    alignment = Alignment(0, 0, 1, 1)
+    ones = np.ones((1, 100), np.float32)
+    alignment.push(ones)
+    alignment.place(0.25 * ones[None])
+    alignment.take(100)
+    alignment.push(ones)
+    decay = np.maximum(1 - np.arange(100) / FADE, 0)
+    assert np.allclose(alignment.take(100)[0, 0], 1 - 0.75 * decay)
+    # Into silence as well.
+    alignment.restart()
+    alignment.push(ones)
+    alignment.place(0.25 * ones[None])
+    alignment.take(100)
+    alignment.push(ones)
+    assert np.allclose(alignment.take(100, silent=True)[0, 0], 0.25 * decay)

@@ -9,10 +9,19 @@ import numpy as np
 import pytest
 
 from audiosep_core.errors import BridgeError
-from plugin_bridge import AsyncBridgeClient, BridgeClient, StreamingSeparator, WindowSeconds
+from plugin_bridge import (
+    AsyncBridgeClient,
+    BridgeClient,
+    Delta,
+    Settings,
+    StreamingSeparator,
+    WindowSeconds,
+)
+from plugin_bridge.address import UnixAddress
+from plugin_bridge.server.server import running
 
 RATE = 48_000
-FADE = RATE // 200
+FADE = 480
 OWN = WindowSeconds(hop=0.13, context=0.2, look_ahead=0.1)
 #: Frames enough for the slowest machine to answer in.
 SLACK = RATE
@@ -71,8 +80,8 @@ def test_a_bounce_between_live_blocks(client, feed, music):
     audio = music(2, 120_000)
     stream = client.open("drums", RATE, 2, OWN, slack=SLACK, outputs="target+residual")
     latency = stream.latency_samples
-    reference = client.open("drums", RATE, 2, OWN, slack=SLACK, outputs="target+residual")
-    reference.contract = "render"
+    # Opened for a bounce, its hops lie where those of the only live stream do.
+    reference = client.open("drums", RATE, 2, OWN, "render", slack=SLACK, outputs="target+residual")
     expected = feed(reference, audio, flush=True)
     assert reference.latency_samples == latency and reference.dry_frames == 0
     parts = []
@@ -329,12 +338,15 @@ def test_a_killed_server_is_survived(start, local, music, feed, nothing_left):
         # Answers that came before the outage are played, and then the mixture.
         assert np.abs(out[1, :, delay : gone + SLACK]).max() > 1e-3
         dry = out[..., gone + SLACK : back]
-        assert np.array_equal(dry[0], mixture[:, gone + SLACK - delay : back - delay])
-        assert not dry[1].any()
+        expected = mixture[:, gone + SLACK - delay : back - delay]
+        assert np.array_equal(dry[0, :, FADE:], expected[:, FADE:])
+        assert not dry[1, :, FADE:].any()
+        # What was the residual is not gone at once.
+        assert np.abs(dry[1, :, :2] - out[1, :, gone + SLACK - 1 :][:, :1]).max() < 0.01
         # Then those of a new stream, which begins with the block before it was noticed.
         base = back - 512
         engine = StreamingSeparator(
-            "wind", RATE, 2, OWN, local, outputs="target+residual", strength=2.0
+            "wind", RATE, 2, OWN, local, outputs="target+residual", strength=2.0, origin=base
         )
         expected = feed(engine, mixture[:, base:])
         shift = base + delay - engine.latency_samples
@@ -354,10 +366,59 @@ def test_a_killed_server_is_survived(start, local, music, feed, nothing_left):
     server.end()
 
 
+def test_a_change_that_is_refused_late_was_never_asked_for(bridge_server, music, tmp_path):
+    """Neither is the change before it taken back, nor is a new server asked for it again."""
+    server = bridge_server(UnixAddress(tmp_path / "s"))
+    too_many, wanted = ["rain"] * 17, Settings("wind", strength=2.0)
+    audio = music(2, 8000)
+    with running(server) as address, BridgeClient(address.path) as client:
+        stream = client.open("drums", RATE, 2, OWN, slack=SLACK)
+
+        def settled():
+            return stream.connected and not stream._pending
+
+        stream.set_queries("wind")
+        stream.set_queries(too_many)
+        stream.strength = 2.0
+        assert (len(stream.settings.queries), stream.strength) == (17, 2.0)
+        play(stream, audio, [], until=settled)
+        assert stream.settings == wanted
+        assert "queries" in str(stream.last_error)
+        # Now the connection goes while such a change is on its way.
+        stream._link.abort()
+        stream.set_queries(too_many)
+        stream.remainder_db = -20.0
+        play(stream, audio, [], until=lambda: stream.reconnects)
+        play(stream, audio, [], until=settled)
+        wanted = wanted.changed(Delta(remainder_db=-20.0))
+        assert stream.settings == wanted
+        *_, connection = server._connections.values()
+        (served,) = connection.streams()
+        assert served.request.settings == served.engine.settings == wanted
+
+
+def test_a_stream_is_one_thread_at_a_time(client, music):
+    stream = client.open("drums", RATE, 2, OWN, slack=SLACK)
+    link = stream._link
+    with link._receiving, pytest.raises(RuntimeError, match="two threads"):
+        link.receive()
+    stream.process(music(2, 512))
+
+
+def test_an_asyncio_stream_keeps_to_its_loop(server):
+    async def run():
+        async with AsyncBridgeClient(socket=server.address.path) as client:
+            stream = await client.open("drums", RATE, 2, OWN, slack=SLACK)
+            with pytest.raises(RuntimeError, match="event loop"):
+                await asyncio.to_thread(setattr, stream, "strength", 2.0)
+
+    asyncio.run(run())
+
+
 def test_a_bounce_does_not_outlive_its_server(start, music, feed, nothing_left):
     server = start()
     audio = music(2, 20_000)
-    with BridgeClient(socket=server.address.path) as client:
+    with BridgeClient(socket=server.address.path, reconnect=0) as client:
         stream = client.open("drums", RATE, 2, "track", "render")
         expected = feed(stream, audio, flush=True)
         feed(stream, audio[:, :5120])
@@ -370,8 +431,6 @@ def test_a_bounce_does_not_outlive_its_server(start, music, feed, nothing_left):
         with pytest.raises(BridgeError, match="audiosep serve"):
             stream.reset()
         server.start()
-        with pytest.raises(BridgeError):
-            stream.process(audio[:, :512].copy())
         stream.reset()
         assert np.array_equal(feed(stream, audio, flush=True), expected)
         assert not stream.statistics()["dry_frames"] > 5120
@@ -412,7 +471,7 @@ def test_a_stopped_process_goes_on(start, music):
 
 def test_a_server_that_shuts_down_says_so(start, music):
     server = start()
-    with BridgeClient(socket=server.address.path) as client:
+    with BridgeClient(socket=server.address.path, reconnect=0) as client:
         live = client.open("drums", RATE, 2, "track")
         bounce = client.open("drums", RATE, 2, "track", "render")
         server.end()
@@ -499,7 +558,7 @@ def test_asyncio_survives_a_killed_server(start, music, nothing_left):
 
     async def run():
         parts = []
-        async with AsyncBridgeClient(socket=server.address.path) as client:
+        async with AsyncBridgeClient(socket=server.address.path, reconnect=0) as client:
             stream = await client.open(
                 "drums", RATE, 2, OWN, slack=SLACK, outputs="target+residual"
             )

@@ -246,11 +246,9 @@ def test_impossible_streams(client, nothing_left, arguments, error, message):
 @pytest.mark.parametrize(
     "block, error, message",
     [
-        (np.zeros((2, 64)), TypeError, "float64"),
-        ([[0.0], [0.0]], TypeError, "list"),
+        (np.zeros((2, 64), np.int32), TypeError, "int32"),
         (np.zeros((1, 64), np.float32), ValueError, r"\(2, frames\)"),
-        (np.zeros((2, 0), np.float32), ValueError, "at least one frame"),
-        (np.zeros((2, 128), np.float32)[:, ::2], ValueError, "contiguous"),
+        (np.zeros((64, 2), np.float32), ValueError, r"give its \.T"),
     ],
 )
 def test_impossible_blocks_leave_the_stream_alone(client, feed, music, block, error, message):
@@ -263,6 +261,20 @@ def test_impossible_blocks_leave_the_stream_alone(client, feed, music, block, er
         stream.process(block)
     second = feed(stream, audio[:, 10_240:])
     assert np.array_equal(np.concatenate([first, second], -1), expected)
+
+
+def test_blocks_however_they_lie_in_memory(client, feed, music):
+    audio = music(2, 20_000)
+    stream = client.open("drums", 48_000, np.int64(2), "track", "render")
+    expected = feed(stream, audio)
+    stream.reset()
+    turned = np.ascontiguousarray(audio.T)
+    parts = [stream.process(turned[:4_000].T), stream.process(audio[:, 4_000:4_000])]
+    parts += [stream.process(audio[:, 4_000:10_000].astype(np.float64))]
+    parts += [stream.process(audio[:, 10_000:])]
+    assert np.array_equal(np.concatenate(parts, -1), expected)
+    mono = client.open("drums", 48_000, 1, "track", "render", outputs="target+residual")
+    assert mono.process(audio[0]).shape == (2, 20_000)
 
 
 def test_impossible_changes_change_nothing(client, feed, music):

@@ -1,5 +1,5 @@
-/* What a hostile server may send. Reads cases from stdin, each a stage of the connection (0 to 2),
- * a length (32 bits, little-endian) and as many bytes, and lets the client take them in pieces.
+/* What a hostile server may send. Reads cases from stdin, each a stage of the connection (0 to 2, 3 to 5
+ * over TCP), a length (32 bits, little-endian) and as many bytes, and lets the client take them in pieces.
  * Before that it turns the connection's clocks. */
 #include "audiosep_client.c"
 
@@ -42,8 +42,12 @@ int main(void) {
         uint8_t *data = malloc(length ? length : 1);
         if (!data || fread(data, 1, length, stdin) != length) return 2;
         l->stage = (enum stage)(head[0] % 3);
+        /* Of every other six, a server that has to prove that it knows the token. */
+        c->address.port = head[0] / 3;
+        l->proven = 0;
         l->in_filled = l->out_begin = l->out_end = 0;
         l->in_skip = 0;
+        l->version = 1;
         l->resets = l->stalled = 0;
         l->base = 100000;
         l->sent = 50000;

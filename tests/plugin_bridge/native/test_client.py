@@ -12,7 +12,7 @@ import pytest
 
 import plugin_bridge
 from plugin_bridge.protocol.limits import Limits
-from plugin_bridge.protocol.messages import Changed, Failure, Latency, Opened, Welcome
+from plugin_bridge.protocol.messages import Challenge, Changed, Failure, Latency, Opened, Welcome
 from plugin_bridge.protocol.server_side import ServerProtocol
 from plugin_bridge.protocol.wire import Type
 
@@ -77,6 +77,7 @@ def server_frames():
         server.send(1, 9, Failure("bad-query", 'an "escaped" sentence\n')),
         server.send(0, 10, Failure("shutdown", "goodbye", fatal=True)),
         server.send(1, 11, Latency(300, 960, 100)),
+        server.send(0, 0, Challenge("c" * 64, "d" * 64)),
     ]
     # Until HELLO nothing has a version.
     return [frame[:4] + b"\1" + frame[5:] for frame in frames]
@@ -106,13 +107,13 @@ def test_no_byte_of_a_server_harms(build, rng):
     frames = server_frames()
     whole = b"".join(frames[2:6])
     cases = [(2, whole)]
-    cases += [(int(rng.integers(0, 3)), rng.bytes(int(rng.integers(0, 200)))) for _ in range(5000)]
+    cases += [(int(rng.integers(0, 6)), rng.bytes(int(rng.integers(0, 200)))) for _ in range(5000)]
     # Behind a true header random bytes get further.
     cases += [
-        (int(rng.integers(0, 3)), b"ASEP\1" + rng.bytes(int(rng.integers(0, 100))))
+        (int(rng.integers(0, 6)), b"ASEP\1" + rng.bytes(int(rng.integers(0, 100))))
         for _ in range(5000)
     ]
-    cases += [(int(rng.integers(0, 3)), mutated(rng, frames)) for _ in range(10_000)]
+    cases += [(int(rng.integers(0, 6)), mutated(rng, frames)) for _ in range(10_000)]
     data = b"".join(bytes([at]) + len(case).to_bytes(4, "little") + case for at, case in cases)
     done = subprocess.run([build("receive", *ADDRESS)], input=data, capture_output=True)
     assert done.returncode == 0, done.stderr.decode()

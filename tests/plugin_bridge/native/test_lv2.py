@@ -11,14 +11,14 @@ import soundfile
 
 import plugin_bridge
 from plugin_bridge import StreamingSeparator
-from plugin_bridge.modes import mode_windows
+from plugin_bridge.live.modes import mode_windows
 
 RATE = 48_000
 NATIVE = Path(plugin_bridge.__file__).parent / "native"
 URI = "urn:audiosep:lv2:"
 #: The first and the fourth line of queries.txt; a stream is opened with the first.
 FIRST, QUERY = "Speech", "Drum kit"
-TRACK_SLACK_SECONDS = 0.02
+TRACK_SLACK_SECONDS = 0.05
 
 
 def need(*programs):

@@ -30,6 +30,11 @@ class Peer:
         # A server that is full may have hung up already; what it said can still be read.
         with contextlib.suppress(BrokenPipeError):
             self.link.sendall(hello)
+        greeting = self.event()
+        if greeting.type == Type.CHALLENGE:
+            self.send(self.protocol.prove())
+        else:
+            self.news.insert(0, greeting)
         self.welcome = self.answer(Type.WELCOME).message
 
     def __enter__(self):

@@ -15,12 +15,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from audiosep_core.models import packaged_folder
+from audiosep_core.model.bundle import PACKAGED
+from audiosep_core.model.installed import packaged_folder
 from plugin_bridge import StreamingSeparator
 from plugin_bridge.address import AddressError, UnixAddress, default_address, runtime_folder
 from plugin_bridge.protocol.limits import Limits
 from plugin_bridge.protocol.messages import Change, QueryMessage
-from plugin_bridge.protocol.wire import HEADER, MAGIC, Type
+from plugin_bridge.protocol.wire import HEADER, MAGIC, ProtocolError, Type
 from plugin_bridge.server.server import running
 
 PATIENCE = 60
@@ -133,12 +134,14 @@ def test_a_client_killed_in_mid_stream(server, bystander, music, nothing_left_of
         from plugin_bridge.address import UnixAddress
         from plugin_bridge.protocol.client_side import ClientProtocol
         from plugin_bridge.protocol.messages import Open, QueryMessage
-        link, protocol = UnixAddress(Path(sys.argv[1])).connect(), ClientProtocol()
+        link, protocol = UnixAddress(Path(sys.argv[1])).connect(), ClientProtocol((1,))
         link.sendall(protocol.hello("doomed"))
         link.sendall(protocol.open(1, Open(48000, 2, 4096, [QueryMessage("drums")], mode="track")))
         opened = False
         while not opened:
-            opened = any(event.stream == 1 for event in protocol.receive(link.recv(4096)))
+            data = link.recv(4096)
+            assert data, "refused"
+            opened = any(event.stream == 1 for event in protocol.receive(data))
         while True:
             link.sendall(protocol.audio(1, np.ones((2, 4096), np.float32)))
             link.recv(1 << 16)
@@ -234,9 +237,11 @@ def test_tcp_asks_for_the_token(start, peer, tmp_path, monkeypatch):
     assert stat.S_IMODE(address.token_path.stat().st_mode) == 0o600
     with peer(address) as client:
         assert client.open(mode="track").rows == 1
-    for token in ("", "0" * 64):
-        with pytest.raises(peer.refused, match="token"):
-            peer(address, token=token)
+    with pytest.raises(peer.refused, match="token"):
+        peer(address, token="")
+    # Either side finds out that the other knows another one.
+    with pytest.raises(ProtocolError, match="token"):
+        peer(address, token="0" * 64)
     assert server.end() == 0
     assert not address.token_path.exists()
 
@@ -327,13 +332,15 @@ def test_the_clock_may_jump(short, peer, tmp_path, monkeypatch, separator, music
 def test_a_model_replaced_on_disk(start, peer, tmp_path, separator, music):
     bundle = tmp_path / "bundle"
     shutil.copytree(packaged_folder("mini"), bundle)
+    words = shutil.copytree(PACKAGED / "text_encoder", tmp_path / "text_encoder")
     server = start("--model", str(bundle))
     block = music(2, BLOCK)
     local = StreamingSeparator("drums", 48_000, 2, "track", separator)
     with peer(server.address) as client, peer(server.address) as other:
         client.open(mode="track")
-        for name in ("separator.onnx", "text_encoder.onnx", "tokenizer.json"):
-            (bundle / name).write_bytes(b"something else")
+        (bundle / "separator.onnx").write_bytes(b"something else")
+        for name in ("text_encoder.onnx", "tokenizer.json"):
+            (words / name).write_bytes(b"something else")
         np.testing.assert_array_equal(client.process(block), local.process(block))
         # What is loaded goes on, for new streams as well.
         other.open(mode="track")

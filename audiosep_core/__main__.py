@@ -1,0 +1,5 @@
+"""``python -m audiosep_core`` is the ``audiosep`` command."""
+
+from audiosep_core.commands import main
+
+main()

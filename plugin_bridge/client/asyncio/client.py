@@ -1,0 +1,131 @@
+"""The client for programs on asyncio: the names of the one in ``sync``, awaited."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from audiosep_core.errors import BridgeError
+from audiosep_core.settings import Mode, Queries, Settings
+from plugin_bridge.address import Address, choose_address
+from plugin_bridge.client.asyncio.link import AsyncLink
+from plugin_bridge.client.asyncio.stream import AsyncBridgeStream
+from plugin_bridge.client.stream_state import Missing
+from plugin_bridge.client.timeouts import RECONNECT_SECONDS, TIMEOUT_SECONDS
+from plugin_bridge.protocol.messages import Contract, Open, Opened
+from plugin_bridge.protocol.request import StreamRequest
+
+
+class AsyncBridgeClient:
+    """Opens streams on a server.
+
+    Each stream has a connection of its own; all belong to the event loop that opens them.
+
+    Args:
+        socket, tcp, host, token, timeout, reconnect: As in :class:`plugin_bridge.BridgeClient`.
+
+    Raises:
+        AddressError: Socket and port are both given.
+    """
+
+    def __init__(
+        self,
+        socket: str | Path | None = None,
+        *,
+        tcp: int | None = None,
+        host: str = "127.0.0.1",
+        token: str | None = None,
+        timeout: float = TIMEOUT_SECONDS,
+        reconnect: float = RECONNECT_SECONDS,
+    ) -> None:
+        self.address: Address = choose_address(socket, tcp, host)
+        self._token = token
+        self._timeout = timeout
+        self.reconnect_seconds = reconnect
+        self._streams: list[AsyncBridgeStream] = []
+        self._reconnects = 0
+        self._closed = False
+
+    def __repr__(self) -> str:
+        return f"<AsyncBridgeClient of {self.address} with {len(self._streams)} streams>"
+
+    async def __aenter__(self) -> AsyncBridgeClient:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self.close()
+
+    @property
+    def reconnects(self) -> int:
+        """How often a stream went on over another connection after it lost one."""
+        return self._reconnects + sum(stream.reconnects for stream in self._streams)
+
+    async def open(
+        self,
+        queries: Queries | Settings,
+        sample_rate: int,
+        channels: int,
+        mode: Mode = "mix",
+        contract: Contract = "realtime",
+        *,
+        missing: Missing = "error",
+        **options: Any,
+    ) -> AsyncBridgeStream:
+        """Open a stream: arguments and errors are those of :meth:`BridgeClient.open`."""
+        if self._closed:
+            raise BridgeError("the client is closed; make another one")
+        request = StreamRequest.of(queries, sample_rate, channels, mode, contract, **options)
+        link, opened = await self._open(request.message())
+        stream = AsyncBridgeStream(self, request, link, opened, missing)
+        self._streams.append(stream)
+        return stream
+
+    async def statistics(self, prometheus: bool = False) -> Any:
+        """Figures of the server: as :meth:`BridgeClient.statistics`."""
+        link = await self._connect()
+        try:
+            text = (
+                await link.ask(link.exchange.statistics, server=True, prometheus=prometheus)
+            ).payload
+        finally:
+            await link.close()
+        return text.decode() if prometheus else json.loads(text)
+
+    async def close(self) -> None:
+        """Close all streams; what they held back is lost."""
+        self._closed = True
+        for stream in list(self._streams):
+            await stream.close()
+
+    async def _connect(self) -> AsyncLink:
+        """A connection on which it has been said who we are."""
+        token = self._token or self.address.token()
+        link = await AsyncLink.connect(self.address, self._timeout)
+        try:
+            await link.greet(token)
+        except BaseException:
+            await link.close()
+            raise
+        return link
+
+    async def _open(self, message: Open) -> tuple[AsyncLink, Opened]:
+        link = await self._connect()
+        try:
+            opened = (await link.ask(link.exchange.open, message)).message
+        except BaseException:
+            await link.close()
+            raise
+        assert isinstance(opened, Opened)
+        return link, opened
+
+    def _forget(self, stream: AsyncBridgeStream) -> None:
+        if stream in self._streams:
+            self._streams.remove(stream)
+            self._reconnects += stream.reconnects

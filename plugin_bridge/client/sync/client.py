@@ -1,0 +1,172 @@
+"""The client for scripts, and for hosts that process audio on a thread."""
+
+from __future__ import annotations
+
+import json
+import threading
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from audiosep_core.errors import BridgeError
+from audiosep_core.settings import Mode, Queries, Settings
+from plugin_bridge.address import Address, choose_address
+from plugin_bridge.client.stream_state import Missing
+from plugin_bridge.client.sync.keeper import Keeper
+from plugin_bridge.client.sync.link import Link
+from plugin_bridge.client.sync.status import ask
+from plugin_bridge.client.sync.stream import BridgeStream
+from plugin_bridge.client.timeouts import RECONNECT_SECONDS, TIMEOUT_SECONDS
+from plugin_bridge.protocol.messages import Contract, Open, Opened
+from plugin_bridge.protocol.request import StreamRequest
+
+
+class BridgeClient:
+    """Opens streams on a server.
+
+    Each stream has a connection of its own. Streams of one client may be used on as many threads,
+    each on one at a time.
+
+    Args:
+        socket: Path of the server's socket; by default where ``audiosep serve`` listens.
+        tcp: Port of the server instead.
+        host: With ``tcp``, the machine.
+        token: With ``tcp``, what the server asks for; by default read from the file in which a
+            server on this machine leaves it.
+        timeout: Seconds without a byte of the server after which waiting for it fails.
+        reconnect: Seconds for which a stream in the contract "render" waits for a server again
+            when it has lost one.
+
+    Raises:
+        AddressError: Socket and port are both given, or the path cannot be that of a socket.
+    """
+
+    def __init__(
+        self,
+        socket: str | Path | None = None,
+        *,
+        tcp: int | None = None,
+        host: str = "127.0.0.1",
+        token: str | None = None,
+        timeout: float = TIMEOUT_SECONDS,
+        reconnect: float = RECONNECT_SECONDS,
+    ) -> None:
+        self.address: Address = choose_address(socket, tcp, host)
+        self._token = token
+        self._timeout = timeout
+        self.reconnect_seconds = reconnect
+        self._streams: list[BridgeStream] = []
+        self._reconnects = 0
+        self._keeper: Keeper | None = None
+        self._lock = threading.Lock()
+        self._closed = False
+
+    def __repr__(self) -> str:
+        return f"<BridgeClient of {self.address} with {len(self._streams)} streams>"
+
+    def __enter__(self) -> BridgeClient:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    @property
+    def reconnects(self) -> int:
+        """How often a stream went on over another connection after it lost one."""
+        with self._lock:
+            return self._reconnects + sum(stream.reconnects for stream in self._streams)
+
+    def open(
+        self,
+        queries: Queries | Settings,
+        sample_rate: int,
+        channels: int,
+        mode: Mode = "mix",
+        contract: Contract = "realtime",
+        *,
+        missing: Missing = "error",
+        **options: Any,
+    ) -> BridgeStream:
+        """Open a stream.
+
+        Args:
+            queries: As in :class:`plugin_bridge.StreamingSeparator`, like the next two.
+            sample_rate: In Hz.
+            channels: At least 1.
+            mode: "render", "mix", "track" or :class:`plugin_bridge.WindowSeconds`.
+            contract: "realtime": :meth:`BridgeStream.process` never waits. "render": it waits
+                for every answer.
+            missing: What frames are that nobody answers in the contract "render": an "error", or
+                the "mixture" or "silence" in their place, told on standard error and counted as
+                ``failed_frames``.
+            options: ``outputs``, ``strength`` and ``remainder_db``, as in the engine;
+                ``slack``, the frames that an answer may take, part of the latency: by default
+                what the server proposes, and none in the contract "render", in which such a
+                stream stays; ``max_block``, the most frames in one message (8192): longer blocks
+                go in several; ``model``, the name of a model of the server, by default its own.
+
+        Raises:
+            BridgeError: No server answers, or it refuses.
+            AddressError: The server's token cannot be read.
+            QueryError, ModeError, BundleError, ValueError: As the engine.
+        """
+        if self._closed:
+            raise BridgeError("the client is closed; make another one")
+        request = StreamRequest.of(queries, sample_rate, channels, mode, contract, **options)
+        link, opened = self._open(request.message())
+        stream = BridgeStream(self, request, link, opened, missing)
+        with self._lock:
+            self._streams.append(stream)
+            if self._keeper is None:
+                self._keeper = Keeper(self._connect, lambda: list(self._streams))
+        return stream
+
+    def statistics(self, prometheus: bool = False) -> Any:
+        """Figures of the server, as ``audiosep serve --status`` shows them.
+
+        Args:
+            prometheus: Give Prometheus' text instead of a dictionary.
+
+        Raises:
+            BridgeError: No server answers, or it refuses.
+            AddressError: The server's token cannot be read.
+        """
+        kind = "prometheus" if prometheus else "json"
+        text = ask(self.address, kind, self._timeout, self._token)
+        return text if prometheus else json.loads(text)
+
+    def close(self) -> None:
+        """Close all streams; what they held back is lost."""
+        self._closed = True
+        if self._keeper is not None:
+            self._keeper.close()
+            self._keeper = None
+        for stream in list(self._streams):
+            stream.close()
+
+    def _connect(self) -> tuple[Link, str]:
+        token = self._token or self.address.token()
+        return Link(self.address, self._timeout), token
+
+    def _open(self, message: Open) -> tuple[Link, Opened]:
+        link, token = self._connect()
+        try:
+            return link, link.open(message, token)
+        except BaseException:
+            link.close()
+            raise
+
+    def _lost_one(self) -> None:
+        if self._keeper is not None:
+            self._keeper.wake()
+
+    def _forget(self, stream: BridgeStream) -> None:
+        with self._lock:
+            if stream in self._streams:
+                self._streams.remove(stream)
+                self._reconnects += stream.reconnects

@@ -1,0 +1,2 @@
+/* The bridge's C client, compiled into the plug-in. */
+#include "../audiosep_client.c"

@@ -1,0 +1,44 @@
+"""Listening: what a sound device would be given, block by block."""
+
+import click.testing
+import numpy as np
+import pytest
+
+pytest.importorskip("sounddevice", exc_type=ImportError)
+
+from plugin_bridge import StreamingSeparator
+from plugin_bridge.commands.listen import callback, command
+
+RATE = 48_000
+
+
+@pytest.mark.parametrize("channels", [1, 2])
+def test_a_microphone_is_separated(separator, music, channels):
+    audio = music(channels, 40_000)
+    engine = StreamingSeparator("drums", RATE, channels, "track", separator)
+    expected = StreamingSeparator("drums", RATE, channels, "track", separator).process(audio)
+    heard = callback(engine, None)
+    out = np.zeros((40_000, channels), np.float32)
+    for at in range(0, 40_000, 500):
+        heard(audio[:, at : at + 500].T, out[at : at + 500], 500, None, None)
+    assert np.array_equal(out.T, expected)
+
+
+def test_a_file_is_played_again_and_again(transparent, music):
+    loop = music(2, 7000)
+    engine = StreamingSeparator("drums", RATE, 2, "track", transparent)
+    play = callback(engine, loop)
+    out = np.zeros((50_000, 2), np.float32)
+    for at in range(0, 50_000, 1000):
+        play(out[at : at + 1000], 1000, None, None)
+    late = out[engine.latency_samples :].T
+    again = np.tile(loop, 8)[:, : late.shape[1]]
+    assert np.abs(late - again).max() < 1e-4
+
+
+def test_without_a_device_or_words_one_sentence():
+    runner = click.testing.CliRunner()
+    silent = runner.invoke(command, [])
+    assert silent.exit_code == 2
+    missing = runner.invoke(command, ["-q", "drums", "--device", "no such device"])
+    assert missing.exit_code != 0 and "device" in str(missing.exception)

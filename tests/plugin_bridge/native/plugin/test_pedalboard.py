@@ -1,0 +1,139 @@
+"""The VST3 inside pedalboard's own boards, against a real server."""
+
+import gc
+import os
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from plugin_bridge import failed_seconds, load_vst3
+from plugin_bridge.plugin.state import texts_of, with_texts
+
+pytestmark = pytest.mark.slow
+pedalboard = pytest.importorskip("pedalboard")
+RATE = 48_000
+QUERY = "Drum kit"
+
+
+@pytest.fixture
+def reach(monkeypatch, address, home):
+    monkeypatch.setenv("AUDIOSEP_ADDRESS", str(address))
+
+
+@pytest.fixture
+def nobody(monkeypatch, home):
+    monkeypatch.setenv("AUDIOSEP_ADDRESS", str(home / "nobody.sock"))
+
+
+@pytest.fixture
+def load(built):
+    return lambda prompt=QUERY, **options: load_vst3(
+        prompt, path=built / "audiosep.vst3", **options
+    )
+
+
+def test_a_native_board_gives_what_the_engine_gives(load, reach, separated, music):
+    audio = music(2, 3 * RATE)
+    plugin = load()
+    board = pedalboard.Pedalboard([plugin])
+    np.testing.assert_allclose(board(audio, RATE), separated(audio), atol=1e-6)
+    assert failed_seconds(plugin) == 0
+
+
+def test_it_stands_between_native_plugins(load, reach, separated, music):
+    audio = music(2, 2 * RATE)
+    before, behind = pedalboard.Compressor(-20, 4), pedalboard.Gain(-6)
+    out = pedalboard.Pedalboard([before, load(), behind])(audio, RATE)
+    expected = behind(separated(before(audio, RATE)), RATE)
+    np.testing.assert_allclose(out, expected, atol=1e-5)
+
+
+def test_residual_and_mix(load, reach, separated, music):
+    audio = music(2, 2 * RATE)
+    plugin = load(output="Residual", mix=75)
+    target = separated(audio)
+    np.testing.assert_allclose(plugin(audio, RATE), audio - 0.75 * target, atol=1e-6)
+
+
+def test_the_session_keeps_the_words(load, reach, separated, music, built):
+    audio = music(2, 2 * RATE)
+    plugin = load()
+    out = plugin(audio, RATE)
+    again = pedalboard.VST3Plugin(str(built / "audiosep.vst3"))
+    again.raw_state = plugin.raw_state
+    assert texts_of(again.raw_state)["prompt1"] == QUERY
+    np.testing.assert_array_equal(again(audio, RATE), out)
+
+
+def test_another_slot_is_another_sound(load, reach, separated, music):
+    audio = music(2, 2 * RATE)
+    plugin = load()
+    plugin.raw_state = with_texts(plugin.raw_state, {"prompt3": "Speech"})
+    plugin.prompt = 3
+    expected = separated(audio, "Speech")
+    np.testing.assert_allclose(plugin(audio, RATE), expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("rate", [44_100, 48_000, 96_000])
+def test_the_latency_is_known_without_a_server(load, nobody, rate):
+    plugin = load()
+    plugin(np.zeros((2, 512), np.float32), rate)
+    expected = {44_100: 64_636, 48_000: 69_757, 96_000: 139_513}
+    assert plugin.reported_latency_samples == expected[rate]
+
+
+def test_without_server_the_mixture_plays(load, nobody, music):
+    audio = music(2, RATE)
+    plugin = load()
+    np.testing.assert_array_equal(plugin(audio, RATE), audio)
+
+
+def test_a_bounce_without_server_says_so(load, nobody, music):
+    plugin = load()
+    for _ in range(2):  # Each counts anew.
+        plugin(music(2, RATE), RATE)
+        # The host gives as much silence as the plug-in is late.
+        late = plugin.reported_latency_samples
+        assert failed_seconds(plugin) == pytest.approx((late + RATE) / RATE)
+
+
+@pytest.mark.parametrize("prompt", ["", " ", "x" * 10_000])
+def test_words_that_cannot_be_asked_for_leave_the_mixture(load, reach, music, prompt):
+    audio = music(2, RATE)
+    plugin = load()
+    plugin.raw_state = with_texts(plugin.raw_state, {"prompt1": prompt})
+    np.testing.assert_array_equal(plugin(audio, RATE), audio)
+    assert texts_of(plugin.raw_state)["prompt1"] == prompt
+
+
+def test_emoji_and_a_newer_session(load, reach, music):
+    audio = music(2, RATE)
+    plugin = load("🥁 drums")
+    plugin.raw_state = with_texts(plugin.raw_state, {"version": "99"})
+    assert texts_of(plugin.raw_state)["prompt1"] == "🥁 drums"
+    assert np.isfinite(plugin(audio, RATE)).all()
+
+
+def test_rate_and_block_size_may_change(load, reach, music):
+    plugin = load(mode="Track")
+    for rate, block in [(48_000, 64), (44_100, 8192), (48_000, 997)]:
+        out = plugin.process(music(2, rate), rate, block)
+        assert out.shape == (2, rate)
+        assert np.isfinite(out).all()
+        assert failed_seconds(plugin) == 0
+
+
+def test_twenty_instances_leave_nothing(load, reach, held):
+    load()(np.zeros((2, 512), np.float32), RATE)
+    gc.collect()
+    before = threading.active_count()
+    with held(os.getpid()):
+        plugins = [load() for _ in range(20)]
+        for plugin in plugins:
+            plugin(np.zeros((2, 512), np.float32), RATE)
+        assert len(list(Path("/proc/self/task").iterdir())) >= 20
+        del plugin, plugins
+        gc.collect()
+    assert threading.active_count() == before

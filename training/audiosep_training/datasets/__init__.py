@@ -1,0 +1,4 @@
+"""Public corpora as they are distributed: their tables, and the sound files that these name.
+
+Imports: audiosep_core.files, audiosep_core.video.
+"""

@@ -1,1 +1,0 @@
-"""Benchmarks of language-queried separation: the paper's, any folder of stems, and our own."""
