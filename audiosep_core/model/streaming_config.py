@@ -140,19 +140,19 @@ class StreamingConfig:
 MINI = StreamingConfig(
     name="mini",
     frame_rate=75,
-    widths=(24, 40, 64, 96, 128),
+    widths=(24, 48, 96, 160, 192),
     time_pooling=(1, 2, 2, 1, 1),
     time_taps=(3, 1),
     look_ahead=16,
-    recurrent=320,
+    recurrent=384,
 )
 LIVE = StreamingConfig(
     name="live",
     frame_rate=150,
     synthesis=2,
     band_groups=((16, 2), (16, 4), (16, 8), (16, 13)),
-    widths=(16, 32, 48, 96),
+    widths=(24, 40, 72, 128),
     time_pooling=(1, 2, 1, 1),
     time_taps=(3, 1),
-    recurrent=192,
+    recurrent=256,
 )

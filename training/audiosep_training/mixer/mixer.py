@@ -11,7 +11,7 @@ from audiosep_training.mixer.augmenting import Augmenter, low_pass
 from audiosep_training.mixer.chance import Chance
 from audiosep_training.mixer.drawing import Drawer
 from audiosep_training.mixer.mixing import mix_batch
-from audiosep_training.mixer.querying import DrawnQueries, Inquirer
+from audiosep_training.mixer.querying import ABSENT, DrawnQueries, Inquirer
 from audiosep_training.mixer.sounds import SAMPLE_RATE, SoundBank
 from audiosep_training.mixer.vocabulary import Vocabulary
 
@@ -82,8 +82,14 @@ class Mixer:
         self._inquirer = Inquirer(vocabulary, sorted(set(labels)), device)
 
     @torch.no_grad()
-    def batch(self, number: int, count: int) -> MixedBatch:
-        """Batch ``number`` of an even ``count`` of examples: always the same."""
+    def batch(self, number: int, count: int, absent: float = ABSENT) -> MixedBatch:
+        """Batch ``number`` of an even ``count`` of examples: always the same.
+
+        Args:
+            number: Of the batch.
+            count: Of the examples.
+            absent: Share of the queries that nothing in the mixture answers.
+        """
         chance = Chance(self._device, *self._origin, number)
         drawn = self.drawer.draw(count, chance)
         segments = self._augmenter.filtered(self.drawer.segments(drawn), drawn.partner, chance)
@@ -95,7 +101,7 @@ class Mixer:
         first = torch.arange(count, device=self._device) // half
         inside = mixed.inside.repeat(2, 1)
         sources = labels[mixed.segment].repeat(2, 1)
-        queries = self._inquirer.ask(sources, inside, first, chance)
+        queries = self._inquirer.ask(sources, inside, first, chance, absent)
         answered = ~queries.absent[:, None]
         # A second source that is not there, and no absent query found: the first is asked again.
         second = (first == 1) & inside[:, 1]

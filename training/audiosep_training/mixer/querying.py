@@ -10,7 +10,9 @@ from torch import Tensor
 from audiosep_training.mixer.chance import Chance
 from audiosep_training.mixer.vocabulary import Phrasings, Vocabulary
 
-_ABSENT, _BY_FAMILY = 0.07, 0.12
+#: How often a query that a mixture does not answer is asked, if nothing else is said.
+ABSENT = 0.07
+_BY_FAMILY = 0.12
 #: Classes that are tried for a query that a mixture does not answer.
 _CANDIDATES = 12
 #: Two phrasings of one thing are blended this often, and all get a little noise.
@@ -50,7 +52,14 @@ class Inquirer:
         self._family = torch.as_tensor(vocabulary.family, device=device)
         self._present = torch.tensor(present, device=device)
 
-    def ask(self, labels: Tensor, inside: Tensor, wanted: Tensor, chance: Chance) -> DrawnQueries:
+    def ask(
+        self,
+        labels: Tensor,
+        inside: Tensor,
+        wanted: Tensor,
+        chance: Chance,
+        absent_share: float = ABSENT,
+    ) -> DrawnQueries:
         """A query for each mixture.
 
         A family is asked for only where no other sound of the mixture belongs to it. A class that
@@ -62,6 +71,7 @@ class Inquirer:
             wanted: (mixtures,) the source that is asked for; where it is not in the mixture,
                 something absent is.
             chance: What is drawn from.
+            absent_share: How often something absent is asked for all the same.
         """
         count = len(labels)
         missing = ~inside.gather(1, wanted[:, None])[:, 0]
@@ -70,7 +80,7 @@ class Inquirer:
         clash = clash.any(2)
         chosen = (~clash).float().argmax(1, keepdim=True)
         free = ~clash.gather(1, chosen)[:, 0]
-        absent = (chance.happens(_ABSENT, count) | missing) & free
+        absent = (chance.happens(absent_share, count) | missing) & free
         # Where nothing absent was found, the first source is always there.
         wanted = torch.where(missing & ~free, 0, wanted)
         label = labels.gather(1, wanted[:, None])[:, 0]

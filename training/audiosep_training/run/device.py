@@ -37,6 +37,9 @@ from audiosep_training.run.streaming import average_weights, make_optimiser, ste
 #: Steps before the clock is trusted: the first ones choose kernels.
 _WARM_UP_STEPS = 3
 _LOG_EVERY = 25
+#: Queries that nothing answers: few while the network learns what sounds are, as it would learn to
+#: be silent when unsure; more from one share of the time on to another.
+_ABSENT, _ABSENT_RISES = (0.03, 0.13), (0.35, 0.75)
 
 
 class DeviceTraining:
@@ -46,9 +49,12 @@ class DeviceTraining:
         config: The training.
         batch: Examples a step.
         device: Where.
+        compiled: Compile the network, which pays after some hundred steps.
     """
 
-    def __init__(self, config: TrainingConfig, batch: int, device: torch.device) -> None:
+    def __init__(
+        self, config: TrainingConfig, batch: int, device: torch.device, compiled: bool = False
+    ) -> None:
         assert isinstance(config.network, StreamingConfig)
         torch.manual_seed(config.seed)
         self.config, self._device = config, device
@@ -59,6 +65,8 @@ class DeviceTraining:
         self.average = AveragedModel(self.net, multi_avg_fn=average, use_buffers=True)
         self._optimiser = make_optimiser(self.net.parameters(), config.optimiser, fused=True)
         self._past = torch.zeros(batch, config.network.recurrent, device=device)
+        if compiled:
+            self.net.compile()
         self.step = 0
         self._losses: list[torch.Tensor] = []
         self.log: list[dict[str, float]] = []
@@ -169,6 +177,13 @@ def rate_after(done: float, config: TrainingConfig, step: int, decay: float) -> 
     return config.optimiser.rate * rising * half_cosine(left)
 
 
+def absent_after(done: float) -> float:
+    """Share of the queries that nothing answers, once a share of the time has passed."""
+    start, end = _ABSENT_RISES
+    least, most = _ABSENT
+    return least + (most - least) * min(1.0, max(0.0, (done - start) / (end - start)))
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Decode, train until the time is over, leave checkpoints."""
     chosen = _parser().parse_args(arguments)
@@ -188,7 +203,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     say(f"{len(bank.sounds)} clips, {bank.minutes:.0f} minutes")
     samples = round(chosen.seconds * SAMPLE_RATE)
     mixer = Mixer(bank, vocabulary, samples, configs[0].seed)
-    trainings = [DeviceTraining(config, chosen.batch, device) for config in configs]
+    trainings = [
+        DeviceTraining(config, chosen.batch, device, chosen.compile) for config in configs
+    ]
     for training in trainings:
         found = [
             path
@@ -205,7 +222,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if step - first == _WARM_UP_STEPS:
             begun = now
         done = (now - begun) / max(1e-9, end - begun)
-        batch = mixer.batch(step, chosen.batch)
+        batch = mixer.batch(step, chosen.batch, absent_after(done))
         for training in trainings:
             rate = rate_after(done, training.config, step - first, chosen.decay)
             training.train_step(batch, rate)
@@ -238,6 +255,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--seconds", type=float, default=3.2, help="length of an example")
     add("--checkpoint-minutes", type=float, default=2.0, help="between checkpoints")
     add("--device", default="cuda")
+    add("--compile", action="store_true", help="compile the networks before the first step")
     add("--workers", type=int, default=0, help="processes that decode; 0 is one a core")
     add("--set", action="append", default=[], dest="overrides", metavar="FIELD=VALUE")
     return parser
