@@ -211,8 +211,17 @@ def _encoded(audios: list[NDArray[np.float32]]) -> bytes:
         samples = _opus_samples(len(audio))
         resampled = np.asarray(soxr.resample(audio, CORPUS_RATE, _OPUS_RATE), np.float32)
         pieces += [np.pad(resampled, (0, max(0, samples - len(resampled))))[:samples], gap]
-    command = ["ffmpeg", "-v", "error", "-f", "f32le", "-ar", str(_OPUS_RATE), "-ac", "1", "-i", "-"]
-    command += ["-c:a", "libopus", "-b:a", str(_BIT_RATE), "-compression_level", str(_EFFORT)]
+    command = ["ffmpeg", "-v", "error", "-f", "f32le", "-ar", str(_OPUS_RATE), "-ac", "1"]
+    command += [
+        "-i",
+        "-",
+        "-c:a",
+        "libopus",
+        "-b:a",
+        str(_BIT_RATE),
+        "-compression_level",
+        str(_EFFORT),
+    ]
     try:
         encoded = subprocess.run(
             [*command, "-f", "ogg", "-"],

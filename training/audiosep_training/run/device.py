@@ -203,9 +203,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     say(f"{len(bank.sounds)} clips, {bank.minutes:.0f} minutes")
     samples = round(chosen.seconds * SAMPLE_RATE)
     mixer = Mixer(bank, vocabulary, samples, configs[0].seed)
-    trainings = [
-        DeviceTraining(config, chosen.batch, device, chosen.compile) for config in configs
-    ]
+    trainings = [DeviceTraining(config, chosen.batch, device, chosen.compile) for config in configs]
     for training in trainings:
         found = [
             path
