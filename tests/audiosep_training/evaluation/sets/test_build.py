@@ -8,6 +8,7 @@ import torch
 
 from audiosep_core.errors import AudioFileError, AudioPathError, MetadataError
 from audiosep_core.query.vocabulary import read_vocabulary
+from audiosep_training.corpus.classes import load_classes
 from audiosep_training.datasets.recordings import AudioFileIndex
 from audiosep_training.evaluation.sets.benches import BENCHES
 from audiosep_training.evaluation.sets.build import build_items, build_pairs
@@ -399,6 +400,24 @@ def test_noisy_speech_has_the_ratio_that_it_says(corpus):
         noise = np.mean(np.square(sounds.mixture - sounds.target, dtype=np.float64))
         speech = np.mean(np.square(sounds.target, dtype=np.float64))
         assert 10 * np.log10(speech / noise) == pytest.approx(int(item.group[:-3]), abs=0.01)
+
+
+def test_paraphrases_ask_for_the_same_sounds_in_other_words(corpus):
+    plain, asked = (
+        list(BENCHES["corpus"].read(SetOptions(corpus, count=6, seconds=0.5, paraphrases=which)))
+        for which in (False, True)
+    )
+    assert [item.id for item in asked] == [item.id for item in plain]
+    unheard = {text for each in load_classes().classes for text in each.held_out}
+    for one, other in zip(plain, asked, strict=True):
+        np.testing.assert_array_equal(one.sounds.load().mixture, other.sounds.load().mixture)
+        assert other.query in unheard
+        assert one.query not in unheard
+
+
+def test_mixtures_come_from_the_split_that_was_asked_for(corpus):
+    with pytest.raises(MetadataError, match="validation split needs at least two classes"):
+        list(BENCHES["corpus"].read(SetOptions(corpus, count=2, seconds=0.5, split="validation")))
 
 
 def test_a_damaged_corpus_is_said_to_be(corpus, tmp_path):
