@@ -12,7 +12,6 @@ from collections.abc import Callable
 from importlib import metadata
 
 import click.testing
-import numpy as np
 import pytest
 
 pytest.importorskip("onnxruntime")

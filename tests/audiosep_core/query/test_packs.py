@@ -192,7 +192,9 @@ def test_film_vectors_stand_for_the_query(windowed: Separator) -> None:
         name: values.reshape(*values.shape, *[1] * (ranks[name] - 2))
         for name, values in film.items()
     }
-    magnitude = np.abs(rng.standard_normal((3, 1, 32, windowed.bundle.config.bins))).astype(np.float32)
+    magnitude = np.abs(rng.standard_normal((3, 1, 32, windowed.bundle.config.bins))).astype(
+        np.float32
+    )
     whole = onnxruntime.InferenceSession(str(path))
     expected = whole.run(["mask"], {"magnitude": magnitude, "condition": conditions})[0]
     found = session.run(["mask"], {"magnitude": magnitude, **feed})[0]
