@@ -18,7 +18,7 @@ from plugin_bridge.protocol.request import StreamRequest
 from plugin_bridge.protocol.server_side import Block, Event, Reply, Request, ServerProtocol
 from plugin_bridge.protocol.wire import ProtocolError, Type
 from plugin_bridge.server.changes import PendingChange, PreparedChange
-from plugin_bridge.server.engines import Models, resolve
+from plugin_bridge.server.engines import Models
 from plugin_bridge.server.outlet import Outlet
 from plugin_bridge.server.refusal import RefusedError, refusing
 from plugin_bridge.server.stream import ServedStream
@@ -248,9 +248,7 @@ class Connection:
             model = self._models.get(message.model, asked.format.mode)
             outlet = Outlet(self._protocol, self._send, self._fail, self._closed)
             most = self._limits.window_seconds
-            stream = ServedStream(
-                number, resolve(asked, model.separator.bundle), model, outlet, most
-            )
+            stream = ServedStream(number, asked, model, outlet, most)
         except RefusedError as failed:
             with self._mutex:
                 self._locked_protocol.closed(number)

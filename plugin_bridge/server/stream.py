@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import threading
 import time
@@ -29,7 +30,13 @@ from plugin_bridge.protocol.server_side import Block, Request
 from plugin_bridge.protocol.wire import Type
 from plugin_bridge.server.batching import batched
 from plugin_bridge.server.changes import PendingChange, PreparedChange
-from plugin_bridge.server.engines import ServedModel, check_slack, make_engine, masks_within
+from plugin_bridge.server.engines import (
+    ServedModel,
+    check_slack,
+    make_engine,
+    masks_within,
+    resolve,
+)
 from plugin_bridge.server.figures import Histogram
 from plugin_bridge.server.inbox import Inbox
 from plugin_bridge.server.outlet import Outlet
@@ -51,7 +58,7 @@ class ServedStream:
 
     Args:
         number: Of the stream.
-        request: What opened it; its slack is known.
+        request: What opened it.
         model: What runs it.
         outlet: Where its answers go.
         most_window: Seconds of the longest window of a mode of one's own.
@@ -74,13 +81,14 @@ class ServedStream:
         most_window: float = math.inf,
     ) -> None:
         self.number = number
-        self.request = request
         self.model = model
+        self._chooses_slack = request.slack is None
+        self.request = resolve(request, model.separator.bundle)
         self.estimator = batched(model.network, model.urgent, model.patient)
         self._most_window = most_window
         with refusing():
             model.embed(request.settings.texts)
-        self.engine = make_engine(request, model, self.estimator, most_window)
+        self.engine = make_engine(self.request, model, self.estimator, most_window)
         self.blocks = 0
         self.late_blocks = 0
         self.substituted_blocks = 0
@@ -183,7 +191,7 @@ class ServedStream:
                     embeddings = self.model.embed(texts)
             if delta.mode is not None:
                 # What is asked of it is told when it takes over.
-                other = self.request.changed(StreamDelta(mode=delta.mode))
+                other = self._changed(StreamDelta(mode=delta.mode))
                 engine = make_engine(other, self.model, self.estimator, self._most_window)
             return PreparedChange(delta, embeddings, engine)
 
@@ -231,6 +239,14 @@ class ServedStream:
             "network": self.estimator.waits.summary(),
             "answer": self.answers.summary(),
         }
+
+    def _changed(self, delta: StreamDelta) -> StreamRequest:
+        """The request with a change folded in, and the slack of its mode where that is ours."""
+        request = self.request.changed(delta)
+        if delta.mode is not None and self._chooses_slack:
+            request = dataclasses.replace(request, slack=None)
+            request = resolve(request, self.model.separator.bundle)
+        return request
 
     def _hop(self) -> int:
         engine = self.engine
@@ -333,13 +349,13 @@ class ServedStream:
                 if change.waits_for_input:
                     if change.position > self.position:
                         return
-                    request = self.request.changed(prepared.delta)
+                    request = self._changed(prepared.delta)
                     check_slack(request)
                 else:
-                    self.request.changed(prepared.delta)
+                    self._changed(prepared.delta)
                 settings, position = prepared.delta.settings, change.position
                 if prepared.engine is not None:
-                    self._replace(change.sequence, prepared.engine)
+                    self._replace(change.sequence, prepared.engine, request)
                     position = 0
                 change.scheduled = self.engine.schedule(settings, prepared.embeddings, position)
         except RefusedError as error:
@@ -348,9 +364,10 @@ class ServedStream:
             return
         self._confirm()
 
-    def _replace(self, sequence: int, engine: StreamingSeparator) -> None:
-        """Go on with an engine of another mode; all sound is forgotten."""
+    def _replace(self, sequence: int, engine: StreamingSeparator, request: StreamRequest) -> None:
+        """Go on with an engine of another mode and its slack; all sound is forgotten."""
         before = self.engine
+        self.request = dataclasses.replace(self.request, format=request.format, slack=request.slack)
         engine.schedule(Delta(before.settings.queries), before.embeddings, 0)
         engine.schedule(Delta(None, before.strength, before.remainder_db), None, 0)
         self.engine = engine
@@ -370,7 +387,7 @@ class ServedStream:
         ]
         for began, change in sorted(begun, key=lambda pair: pair[0]):
             self._pending.remove(change)
-            self.request = self.request.changed(change.ready.result().delta)
+            self.request = self._changed(change.ready.result().delta)
             self._tell(change.sequence, Changed(began))
 
     def _cancel(self, request: Request) -> None:

