@@ -13,7 +13,7 @@ from concurrent.futures import Executor, Future
 from typing import Any
 
 from plugin_bridge.protocol.limits import Limits
-from plugin_bridge.protocol.messages import Change, Failure, Open, Statistics
+from plugin_bridge.protocol.messages import Change, Failure, Listed, Listing, Open, Statistics
 from plugin_bridge.protocol.request import StreamRequest
 from plugin_bridge.protocol.server_side import Block, Event, Reply, Request, ServerProtocol
 from plugin_bridge.protocol.wire import ProtocolError, Type
@@ -204,6 +204,8 @@ class Connection:
             return
         if isinstance(event.message, Statistics):
             self._send_report(event, event.message)
+        elif isinstance(event.message, Listing):
+            self._send_listed(event, event.message)
         elif event.type == Type.OPEN:
             self._prepare(self._open, event, self._executors.opening)
         elif (stream := self._streams.get(event.stream)) is None:
@@ -296,6 +298,13 @@ class Connection:
         self._send(
             self._protocol.send_plain(Type.REPORT, request.stream, request.sequence, payload)
         )
+
+    def _send_listed(self, request: Request, message: Listing) -> None:
+        try:
+            answer: Listed | Failure = self._models.listed(message.model)
+        except RefusedError as refused:
+            answer = refused.failure
+        self._send(self._protocol.send(request.stream, request.sequence, answer))
 
     def _send(self, data: bytes) -> None:
         """Send, or hang up on a client that takes nothing."""
