@@ -179,7 +179,8 @@ class Dialog:
         self.welcome = self.hear_json(Type.WELCOME, 0, sequence)
         version = self.welcome.get("version")
         check(version in versions, f"it chose version {version} of {list(versions)}")
-        self._version = self._decoder.version = int(version)
+        assert isinstance(version, int)
+        self._version = self._decoder.version = version
 
 
 def check(holds: bool, otherwise: str) -> None:
