@@ -19,6 +19,7 @@ from plugin_bridge.protocol.server_side import Block, Event, Reply, Request, Ser
 from plugin_bridge.protocol.wire import ProtocolError, Type
 from plugin_bridge.server.changes import PendingChange, PreparedChange
 from plugin_bridge.server.engines import Models
+from plugin_bridge.server.memory import Memory
 from plugin_bridge.server.outlet import Outlet
 from plugin_bridge.server.refusal import RefusedError, refusing
 from plugin_bridge.server.stream import ServedStream
@@ -95,6 +96,7 @@ class Connection:
         self._over = over
         self._room = threading.BoundedSemaphore(_MOST_PREPARING)
         self._streams: dict[int, ServedStream] = {}
+        self._memory = Memory(limits.client_bytes)
         self._lock = threading.Lock()
         self._ended = False
         self._thread = threading.Thread(target=self._run, name=f"client {number}", daemon=True)
@@ -250,8 +252,9 @@ class Connection:
             model = self._models.get(message.model, asked.format.mode)
             outlet = Outlet(self._protocol, self._send, self._fail, self._closed)
             most = self._limits.window_seconds
-            stream = ServedStream(number, asked, model, outlet, most)
+            stream = ServedStream(number, asked, model, outlet, self._memory, most)
         except RefusedError as failed:
+            self._memory.release(number)
             with self._mutex:
                 self._locked_protocol.closed(number)
             refused = self._protocol.send(number, request.sequence, failed.failure)
@@ -286,6 +289,7 @@ class Connection:
             stream = self._streams.pop(request.stream, None)
         if stream is None:
             return
+        self._memory.release(request.stream)
         with self._mutex:
             self._locked_protocol.closed(request.stream)
         self._gone(stream)

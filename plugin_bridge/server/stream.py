@@ -39,6 +39,7 @@ from plugin_bridge.server.engines import (
 )
 from plugin_bridge.server.figures import Histogram
 from plugin_bridge.server.inbox import Inbox
+from plugin_bridge.server.memory import Memory, held_bytes
 from plugin_bridge.server.outlet import Outlet
 from plugin_bridge.server.refusal import RefusedError, refusing
 
@@ -61,6 +62,7 @@ class ServedStream:
         request: What opened it.
         model: What runs it.
         outlet: Where its answers go.
+        memory: Of its client.
         most_window: Seconds of the longest window of a mode of one's own.
 
     Attributes:
@@ -78,6 +80,7 @@ class ServedStream:
         request: StreamRequest,
         model: ServedModel,
         outlet: Outlet,
+        memory: Memory,
         most_window: float = math.inf,
     ) -> None:
         self.number = number
@@ -85,10 +88,11 @@ class ServedStream:
         self._chooses_slack = request.slack is None
         self.request = resolve(request, model.separator.bundle)
         self.estimator = batched(model.network, model.urgent, model.patient)
+        self._memory = memory
         self._most_window = most_window
         with refusing():
             model.embed(request.settings.texts)
-        self.engine = make_engine(self.request, model, self.estimator, most_window)
+        self.engine = self._make_engine(self.request)
         self.blocks = 0
         self.late_blocks = 0
         self.substituted_blocks = 0
@@ -192,7 +196,7 @@ class ServedStream:
             if delta.mode is not None:
                 # What is asked of it is told when it takes over.
                 other = self._changed(StreamDelta(mode=delta.mode))
-                engine = make_engine(other, self.model, self.estimator, self._most_window)
+                engine = self._make_engine(other)
             return PreparedChange(delta, embeddings, engine)
 
     def put_change(self, change: PendingChange) -> None:
@@ -247,6 +251,10 @@ class ServedStream:
             request = dataclasses.replace(request, slack=None)
             request = resolve(request, self.model.separator.bundle)
         return request
+
+    def _make_engine(self, request: StreamRequest) -> StreamingSeparator:
+        self._memory.take(self.number, held_bytes(request, self.model))
+        return make_engine(request, self.model, self.estimator, self._most_window)
 
     def _hop(self) -> int:
         engine = self.engine
