@@ -15,14 +15,14 @@ from plugin_bridge import (
     Delta,
     Settings,
     StreamingSeparator,
-    WindowSeconds,
 )
 from plugin_bridge.address import UnixAddress
 from plugin_bridge.server.server import running
 
 RATE = 48_000
 FADE = 480
-OWN = WindowSeconds(hop=0.13, context=0.2, look_ahead=0.1)
+#: The mode that leaves room for so long a slack.
+ROOMY = "mix"
 #: Frames enough for the slowest machine to answer in.
 SLACK = RATE
 
@@ -63,8 +63,8 @@ def assert_in_time(parts, delay):
 
 def test_answers_in_time_are_those_of_the_engine(client, local, feed, music):
     audio = music(2, 60_000)
-    stream = client.open("drums", RATE, 2, OWN, slack=SLACK)
-    engine = StreamingSeparator("drums", RATE, 2, OWN, local)
+    stream = client.open("drums", RATE, 2, ROOMY, slack=SLACK)
+    engine = StreamingSeparator("drums", RATE, 2, ROOMY, local)
     assert stream.latency_samples == engine.latency_samples + SLACK
     parts = []
     play(stream, audio, parts, between=lambda: settle(stream))
@@ -78,10 +78,12 @@ def test_answers_in_time_are_those_of_the_engine(client, local, feed, music):
 
 def test_a_bounce_between_live_blocks(client, feed, music):
     audio = music(2, 120_000)
-    stream = client.open("drums", RATE, 2, OWN, slack=SLACK, outputs="target+residual")
+    stream = client.open("drums", RATE, 2, ROOMY, slack=SLACK, outputs="target+residual")
     latency = stream.latency_samples
     # Opened for a bounce, its hops lie where those of the only live stream do.
-    reference = client.open("drums", RATE, 2, OWN, "render", slack=SLACK, outputs="target+residual")
+    reference = client.open(
+        "drums", RATE, 2, ROOMY, "render", slack=SLACK, outputs="target+residual"
+    )
     expected = feed(reference, audio, flush=True)
     assert reference.latency_samples == latency and reference.dry_frames == 0
     parts = []
@@ -328,7 +330,7 @@ def killed_and_started_again(server, stream, music):
 def test_a_killed_server_is_survived(start, local, music, feed, nothing_left):
     server = start()
     with BridgeClient(socket=server.address.path) as client:
-        stream = client.open("drums", RATE, 2, OWN, slack=SLACK, outputs="target+residual")
+        stream = client.open("drums", RATE, 2, ROOMY, slack=SLACK, outputs="target+residual")
         delay = stream.latency_samples
         stream.set_queries("wind")
         stream.strength = 2.0
@@ -346,7 +348,7 @@ def test_a_killed_server_is_survived(start, local, music, feed, nothing_left):
         # Then those of a new stream, which begins with the block before it was noticed.
         base = back - 512
         engine = StreamingSeparator(
-            "wind", RATE, 2, OWN, local, outputs="target+residual", strength=2.0, origin=base
+            "wind", RATE, 2, ROOMY, local, outputs="target+residual", strength=2.0, origin=base
         )
         expected = feed(engine, mixture[:, base:])
         shift = base + delay - engine.latency_samples
@@ -372,7 +374,7 @@ def test_a_change_that_is_refused_late_was_never_asked_for(bridge_server, music,
     too_many, wanted = ["rain"] * 17, Settings("wind", strength=2.0)
     audio = music(2, 8000)
     with running(server) as address, BridgeClient(address.path) as client:
-        stream = client.open("drums", RATE, 2, OWN, slack=SLACK)
+        stream = client.open("drums", RATE, 2, ROOMY, slack=SLACK)
 
         def settled():
             return stream.connected and not stream._pending
@@ -398,7 +400,7 @@ def test_a_change_that_is_refused_late_was_never_asked_for(bridge_server, music,
 
 
 def test_a_stream_is_one_thread_at_a_time(client, music):
-    stream = client.open("drums", RATE, 2, OWN, slack=SLACK)
+    stream = client.open("drums", RATE, 2, ROOMY, slack=SLACK)
     link = stream._link
     with link._receiving, pytest.raises(RuntimeError, match="two threads"):
         link.receive()
@@ -408,7 +410,7 @@ def test_a_stream_is_one_thread_at_a_time(client, music):
 def test_an_asyncio_stream_keeps_to_its_loop(server):
     async def run():
         async with AsyncBridgeClient(socket=server.address.path) as client:
-            stream = await client.open("drums", RATE, 2, OWN, slack=SLACK)
+            stream = await client.open("drums", RATE, 2, ROOMY, slack=SLACK)
             with pytest.raises(RuntimeError, match="event loop"):
                 await asyncio.to_thread(setattr, stream, "strength", 2.0)
 
@@ -441,7 +443,7 @@ def test_a_bounce_right_after_an_outage_is_refused(start, music):
     server = start()
     audio = music(2, 10_240)
     with BridgeClient(socket=server.address.path) as client:
-        stream = client.open("drums", RATE, 2, "track", slack=4800)
+        stream = client.open("drums", RATE, 2, ROOMY, slack=4800)
         play(stream, audio, [])
         server.kill()
         play(stream, audio, [])
@@ -506,7 +508,7 @@ def test_a_flush_that_is_not_whole_begins_anew(start, local, music, feed):
     server = start()
     audio = music(2, 96_000)
     with BridgeClient(socket=server.address.path) as client:
-        stream = client.open("drums", RATE, 2, OWN, slack=SLACK)
+        stream = client.open("drums", RATE, 2, ROOMY, slack=SLACK)
         play(stream, audio, [])
         server.kill()
         play(stream, audio, [])
@@ -515,7 +517,7 @@ def test_a_flush_that_is_not_whole_begins_anew(start, local, music, feed):
         stream.contract = "render"
         with pytest.raises(BridgeError, match="bounce"):
             stream.flush()
-        engine = StreamingSeparator("drums", RATE, 2, OWN, local)
+        engine = StreamingSeparator("drums", RATE, 2, ROOMY, local)
         out = feed(stream, audio, flush=True)
         assert np.array_equal(out[:, SLACK:], feed(engine, audio, flush=True))
 
@@ -560,7 +562,7 @@ def test_asyncio_survives_a_killed_server(start, music, nothing_left):
         parts = []
         async with AsyncBridgeClient(socket=server.address.path, reconnect=0) as client:
             stream = await client.open(
-                "drums", RATE, 2, OWN, slack=SLACK, outputs="target+residual"
+                "drums", RATE, 2, ROOMY, slack=SLACK, outputs="target+residual"
             )
             await play(stream, parts)
             assert stream.dry_frames == 0

@@ -140,8 +140,8 @@ def test_reset_and_flush_begin_again_at_zero(server, peer, engine, feed, music):
 def test_track_leaves_room_for_the_slack(server, peer):
     with peer(server.address) as client:
         opened = client.open(mode="track", slack=None, contract="realtime")
-        assert opened.slack >= 480
-        assert opened.latency + opened.slack <= 16_383
+        # What 16,383 samples leave, the most that some hosts make up for.
+        assert opened.latency + opened.slack == 16_383
         opened = client.open(mode="mix", slack=None, contract="realtime", stream=2)
         assert opened.slack == 16_800
         assert opened.latency + opened.slack <= 72_000
