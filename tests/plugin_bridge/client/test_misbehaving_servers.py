@@ -104,7 +104,7 @@ BREACHES = [half, garbage, other_version, too_much, other_stream, uneven, news]
 
 
 @pytest.mark.parametrize("breach", BREACHES)
-def test_a_server_that_breaks_the_protocol_is_left(fake, music, nothing_left, breach):
+def test_a_server_that_breaks_the_protocol_is_left(fake, music, nothing_left, breach, played):
     def behave(server, link, protocol):
         for audio, answer in server.blocks(link, protocol):
             breach(answer(audio[None]), link)
@@ -112,7 +112,7 @@ def test_a_server_that_breaks_the_protocol_is_left(fake, music, nothing_left, br
     server = fake(behave)
     with BridgeClient(socket=server.address.path) as client:
         stream = client.open("drums", RATE, 2)
-        delay, parts = stream.latency_samples, []
+        delay, parts = stream.latency_samples, played()
         parts.play(stream, music(2, 8000), until=lambda: client.reconnects > 1)
         dry = parts.out
         assert np.array_equal(dry[:, delay:], parts.mixture[:, : dry.shape[1] - delay])

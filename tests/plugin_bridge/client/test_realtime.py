@@ -105,7 +105,7 @@ def test_a_change_that_is_refused_late_was_never_asked_for(bridge_server, music,
         stream = client.open("drums", RATE, 2, ROOMY, slack=SLACK)
 
         def settled():
-            return stream.connected and not stream._pending
+            return stream.connected and not stream._asked.pending
 
         stream.set_queries("wind")
         stream.set_queries(too_many)

@@ -291,3 +291,31 @@ def test_a_new_mode_keeps_the_number_of_stems(server, peer):
         assert client.answer(Type.ERROR).message.code == "bad-value"
         client.send(client.protocol.change(1, Change(mode="track")))
         client.answer(Type.LATENCY)
+
+
+def test_a_bypass_needs_no_other_stream_and_does_not_click(server, peer, music):
+    """What no query claims comes in on top of the target within 10 ms: that is the mixture."""
+    rate, at = 48_000, 15_011
+    audio = music(2, 60_000)
+    with peer(server.address) as client:
+        latency = client.open(mode="track", max_block=audio.shape[1]).latency
+        plain = client.process(audio)
+        client.send(client.protocol.reset(1))
+        client.answer(Type.DONE)
+        back = at + rate // 4
+        for position, level in ((at, 0.0), (back, -200.0)):
+            change = Change(position, remainder_db=level)
+            client.send(client.protocol.change(1, change))
+        out = client.process(audio)
+    heard = slice(latency, None)
+    out, plain, mixture = out[:, heard], plain[:, heard], audio[:, : out.shape[1] - latency]
+    np.testing.assert_array_equal(out[:, :at], plain[:, :at])
+    on = slice(at + rate // 100, back)
+    np.testing.assert_allclose(out[:, on], mixture[:, on], atol=1e-5)
+    off = slice(back + rate // 100, None)
+    np.testing.assert_allclose(out[:, off], plain[:, off], atol=1e-6)
+    # In between it moves from one to the other, and no faster than a fade.
+    share = np.linspace(0, 1, rate // 100, dtype=np.float32)
+    fade = slice(at, at + rate // 100)
+    between = plain[:, fade] + share * (mixture - plain)[:, fade]
+    assert np.abs(out[:, fade] - between).max() <= 0.01 * np.abs(mixture).max()
