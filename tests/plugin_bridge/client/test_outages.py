@@ -27,12 +27,12 @@ def killed_and_started_again(server, stream, music, played, settle):
     parts = played()
     parts.play(stream, audio, between=lambda: settle(stream))
     server.kill()
-    gone = len(parts) * 512
+    gone = len(parts.blocks) * 512
     parts.play(stream, audio)
     assert not stream.connected and stream.dry_frames > 0
     server.start()
     parts.play(stream, audio, until=lambda: stream.connected)
-    back = len(parts) * 512
+    back = len(parts.blocks) * 512
     parts.play(stream, audio, between=lambda: settle(stream))
     return parts, gone, back
 
