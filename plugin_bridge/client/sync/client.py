@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -17,7 +19,7 @@ from plugin_bridge.client.sync.link import Link
 from plugin_bridge.client.sync.status import ask
 from plugin_bridge.client.sync.stream import BridgeStream
 from plugin_bridge.client.timeouts import RECONNECT_SECONDS, TIMEOUT_SECONDS
-from plugin_bridge.protocol.messages import Contract, Open, Opened
+from plugin_bridge.protocol.messages import Contract, Listed, Open, Opened
 from plugin_bridge.protocol.request import StreamRequest
 
 
@@ -98,7 +100,7 @@ class BridgeClient:
             queries: As in :class:`plugin_bridge.StreamingSeparator`, like the next two.
             sample_rate: In Hz.
             channels: At least 1.
-            mode: "render", "mix", "track" or :class:`plugin_bridge.WindowSeconds`.
+            mode: "render", "mix", "track", "live" or :class:`plugin_bridge.WindowSeconds`.
             contract: "realtime": :meth:`BridgeStream.process` never waits. "render": it waits
                 for every answer.
             missing: What frames are that nobody answers in the contract "render": an "error", or
@@ -108,7 +110,8 @@ class BridgeClient:
                 ``slack``, the frames that an answer may take, part of the latency: by default
                 what the server proposes, and none in the contract "render", in which such a
                 stream stays; ``max_block``, the most frames in one message (8192): longer blocks
-                go in several; ``model``, the name of a model of the server, by default its own.
+                go in several; ``model``, the name of a model of the server, by default its
+                own, or in mode "live" one that can be played through.
 
         Raises:
             BridgeError: No server answers, or it refuses.
@@ -125,6 +128,23 @@ class BridgeClient:
             if self._keeper is None:
                 self._keeper = Keeper(self._connect, lambda: list(self._streams))
         return stream
+
+    def models(self) -> dict[str, list[str]]:
+        """The models that streams can be opened with, and the modes that each keeps to.
+
+        Raises:
+            BridgeError, AddressError: As :meth:`statistics`.
+        """
+        return {model.name: model.modes for model in self._listed("").models}
+
+    def known_queries(self, model: str = "") -> list[str]:
+        """Queries that take no time to be understood, of a model or the server's own.
+
+        Raises:
+            BridgeError, AddressError: As :meth:`statistics`.
+            BundleError: The server has no such model.
+        """
+        return self._listed(model).queries
 
     def statistics(self, prometheus: bool = False) -> Any:
         """Figures of the server, as ``audiosep serve --status`` shows them.
@@ -149,13 +169,24 @@ class BridgeClient:
         for stream in list(self._streams):
             stream.close()
 
+    def _listed(self, model: str) -> Listed:
+        link, token = self._connect()
+        with contextlib.closing(link):
+            link.greet(token)
+            listed = link.ask(link.exchange.listing, model).message
+        assert isinstance(listed, Listed)
+        return listed
+
     def _connect(self) -> tuple[Link, str]:
         token = self._token or self.address.token()
         return Link(self.address, self._timeout), token
 
-    def _open(self, message: Open) -> tuple[Link, Opened]:
+    def _open(
+        self, message: Open, tried: Callable[[Link], object] = lambda link: None
+    ) -> tuple[Link, Opened]:
         link, token = self._connect()
         try:
+            tried(link)
             return link, link.open(message, token)
         except BaseException:
             link.close()

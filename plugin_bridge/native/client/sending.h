@@ -129,7 +129,7 @@ static settings wanted(const audiosep_client *c) {
 }
 
 static void ask_for_stream(audiosep_client *c) {
-    static const char *const modes[] = {"render", "mix", "track"};
+    static const char *const modes[] = {"render", "mix", "track", "live"};
     connection *l = &c->link;
     writer w = json(l);
     settings with = wanted(c);
@@ -151,6 +151,10 @@ static void ask_for_stream(audiosep_client *c) {
     put_integer(&w, BLOCK);
     put(&w, ",\"outputs\":\"target+residual\",\"mode\":");
     put_string(&w, modes[l->mode]);
+    if (c->model[0]) {
+        put(&w, ",\"model\":");
+        put_string(&w, c->model);
+    }
     if (c->config.slack >= 0) {
         /* Less than this is refused in realtime, and any host may come to run in realtime. */
         uint32_t least = (c->config.sample_rate + 99) / 100, slack = (uint32_t)c->config.slack;
