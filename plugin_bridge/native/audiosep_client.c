@@ -115,7 +115,7 @@ void audiosep_set_levels(audiosep_client *c, float target, float residual) {
 }
 
 void audiosep_set_mode(audiosep_client *c, audiosep_mode mode) {
-    if (mode >= AUDIOSEP_MODE_RENDER && mode <= AUDIOSEP_MODE_TRACK)
+    if (mode >= AUDIOSEP_MODE_RENDER && mode <= AUDIOSEP_MODE_LIVE)
         STORE(c->mode, (uint32_t)mode);
 }
 
@@ -176,7 +176,7 @@ static int possible(const audiosep_config *config) {
     return config->sample_rate >= 1000 && config->sample_rate <= 384000 && config->channels &&
            config->channels <= CHANNELS && config->queries && config->query_count &&
            config->query_count <= AUDIOSEP_SLOTS && config->slot < config->query_count &&
-           config->mode <= AUDIOSEP_MODE_TRACK && config->contract <= AUDIOSEP_CONTRACT_AUTO &&
+           config->mode <= AUDIOSEP_MODE_LIVE && config->contract <= AUDIOSEP_CONTRACT_AUTO &&
            config->strength > 0 && config->strength <= 10 && isfinite(config->target) &&
            isfinite(config->residual) &&
            config->slack <= (int32_t)(SLACK_SECONDS * config->sample_rate) &&

@@ -35,7 +35,8 @@ typedef struct audiosep_client audiosep_client;
 typedef enum {
     AUDIOSEP_MODE_RENDER, /* the quality of a file separated as a whole */
     AUDIOSEP_MODE_MIX,    /* at most 1.5 s of latency */
-    AUDIOSEP_MODE_TRACK   /* at most 16,383 frames at 48 kHz */
+    AUDIOSEP_MODE_TRACK,  /* at most 16,383 frames at 48 kHz */
+    AUDIOSEP_MODE_LIVE    /* at most 35 ms, what one can play through */
 } audiosep_mode;
 
 typedef enum {

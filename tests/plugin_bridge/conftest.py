@@ -179,7 +179,7 @@ class CClient:
     """One client in C; names and units are those of audiosep_client.h."""
 
     CONTRACTS = ("realtime", "render", "auto")
-    MODES = ("render", "mix", "track")
+    MODES = ("render", "mix", "track", "live")
 
     def __init__(self, library, address, queries, sample_rate, channels, **fields):
         self._library = library

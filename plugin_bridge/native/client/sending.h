@@ -129,7 +129,7 @@ static settings wanted(const audiosep_client *c) {
 }
 
 static void ask_for_stream(audiosep_client *c) {
-    static const char *const modes[] = {"render", "mix", "track"};
+    static const char *const modes[] = {"render", "mix", "track", "live"};
     connection *l = &c->link;
     writer w = json(l);
     settings with = wanted(c);

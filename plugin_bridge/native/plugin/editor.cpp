@@ -9,6 +9,7 @@
 #include <cstdio>
 
 USE_NAMESPACE_DISTRHO
+using audiosep::kModes;
 using audiosep::kPrompts;
 using audiosep::TextField;
 
@@ -120,9 +121,10 @@ protected:
         for (unsigned i = 0; i < kFields; ++i) draw_field(Field(i));
         draw_slider(kStrengthBox, "Strength", kStrength, 0.25f, 4, "%.2f");
         draw_slider(kMixBox, "Mix", kMix, 0, 100, "%.0f %%");
-        const char *outputs[] = {"Target", "Residual"}, *modes[] = {"Render", "Mix", "Track"};
+        const char *outputs[] = {"Target", "Residual"};
+        const char *modes[kModes] = {"Render", "Mix", "Track", "Live"};
         draw_choice(kOutputBox, outputs, 2, unsigned(values_[kOutput]));
-        draw_choice(kModeBox, modes, 3, unsigned(values_[kMode]));
+        draw_choice(kModeBox, modes, kModes, unsigned(values_[kMode]));
         const char *mute[] = {"Mute"};
         draw_choice(kMuteBox, mute, 1, values_[kMute] >= 0.5f ? 0 : 1);
         const char *second[] = {"Residual bus"};
@@ -151,8 +153,8 @@ protected:
             if (slot_box(i).holds(x, y)) choose(kPrompt, float(i + 1));
         for (unsigned i = 0; i < 2; ++i)
             if (part(kOutputBox, i, 2).holds(x, y)) choose(kOutput, float(i));
-        for (unsigned i = 0; i < 3; ++i)
-            if (part(kModeBox, i, 3).holds(x, y)) choose(kMode, float(i));
+        for (unsigned i = 0; i < kModes; ++i)
+            if (part(kModeBox, i, kModes).holds(x, y)) choose(kMode, float(i));
         if (kMuteBox.holds(x, y)) choose(kMute, values_[kMute] >= 0.5f ? 0.0f : 1.0f);
         if (kSecondBox.holds(x, y)) choose(kSecond, values_[kSecond] >= 0.5f ? 0.0f : 1.0f);
         if (kStrengthBox.holds(x, y)) dragged_ = kStrength;

@@ -15,7 +15,7 @@ namespace {
 constexpr uint32_t kFields = 5;
 /* In which a level moves to its new value. */
 constexpr float kGlideSeconds = 0.005f;
-constexpr uint32_t kLongestSeconds[] = {30, 3, 3};
+constexpr uint32_t kLongestSeconds[kModes] = {30, 3, 3, 3};
 
 float towards(float from, float to, float step) {
     return from < to ? std::min(from + step, to) : std::max(from - step, to);
@@ -27,7 +27,7 @@ Link::Link(const Format &format, const Words &words, unsigned prompt, uint32_t l
            bool offline)
     : format_(format), clock_of_output_(clock_of_output()), fixed_latency_(latency),
       glide_(1 / (kGlideSeconds * float(format.rate))) {
-    const uint32_t longest = kLongestSeconds[format.mode < 3 ? format.mode : 1] * format.rate;
+    const uint32_t longest = kLongestSeconds[format.mode < kModes ? format.mode : 1] * format.rate;
     fixed_latency_ = std::min(fixed_latency_, longest);
     capacity_ = longest + 2 * kChunk;
     ring_.reset(new float[size_t(kFields) * capacity_]());

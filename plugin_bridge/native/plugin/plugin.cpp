@@ -29,7 +29,7 @@ const Declared kDeclared[kParameters] = {
     {"Output", "output", "", kParameterIsAutomatable | kSteps, 0, 0, 1},
     {"Mute", "mute", "", kParameterIsAutomatable | kParameterIsBoolean, 0, 0, 1},
     {"Residual bus", "residual_bus", "", kParameterIsAutomatable | kParameterIsBoolean, 0, 0, 1},
-    {"Mode", "mode", "", kSteps, 1, 0, 2},
+    {"Mode", "mode", "", kSteps, 1, 0, float(kModes - 1)},
     {"Offline", "offline", "", kParameterIsBoolean, 0, 0, 1},
     {"Connected", "connected", "", kParameterIsOutput | kParameterIsBoolean, 0, 0, 1},
     {"Late", "late", "s", kParameterIsOutput, 0, 0, 3600},
@@ -84,10 +84,11 @@ void AudioSepPlugin::initParameter(uint32_t index, Parameter &parameter) {
     parameter.unit = declared.unit;
     parameter.hints = declared.hints;
     parameter.ranges = ParameterRanges(declared.value, declared.least, declared.most);
-    const char *outputs[] = {"Target", "Residual"}, *modes[] = {"Render", "Mix", "Track"};
+    const char *outputs[] = {"Target", "Residual"};
+    const char *modes[kModes] = {"Render", "Mix", "Track", "Live"};
     const bool output = index == kOutput;
     if (!output && index != kMode) return;
-    parameter.enumValues.count = output ? 2 : 3;
+    parameter.enumValues.count = output ? 2 : kModes;
     parameter.enumValues.restrictedMode = true;
     parameter.enumValues.values = new ParameterEnumerationValue[parameter.enumValues.count];
     for (uint8_t i = 0; i < parameter.enumValues.count; ++i) {
@@ -133,11 +134,13 @@ void AudioSepPlugin::parameterPoint(uint32_t index, float value, uint32_t frame)
 Format AudioSepPlugin::wanted() const {
     Format format;
     format.rate = uint32_t(std::lround(std::min(std::max(getSampleRate(), 1000.0), 384000.0)));
-    format.mode = unsigned(values_[kMode].load());
+    format.mode = mode();
     return format;
 }
 
 bool AudioSepPlugin::renders() const { return offline_ || values_[kOffline] >= 0.5f; }
+
+unsigned AudioSepPlugin::mode() const { return unsigned(values_[kMode].load()); }
 
 unsigned AudioSepPlugin::prompt() const { return unsigned(values_[kPrompt].load()) - 1; }
 
@@ -297,29 +300,39 @@ void AudioSepPlugin::look_after(Link &link) {
 
 /* ---- Audio thread ------------------------------------------------------------------------ */
 
-/* In a bounce nothing is played, so it may wait: for the first connection, or the certainty that
- * there will be none. */
+/* The link that the keeper has made for another mode or rate. */
+void AudioSepPlugin::take_next() {
+    if (Link *next = next_.exchange(nullptr)) {
+        done_ = playing_;
+        playing_ = next;
+    }
+}
+
+/* In a bounce nothing is played, so it may wait: for the link of a mode that is chosen with its
+ * first block, for the first connection, or the certainty that there will be none. */
 void AudioSepPlugin::wait_for_server() {
     const auto until = std::chrono::steady_clock::now() + kLongestStart;
+    while (playing_->format().mode != mode() && std::chrono::steady_clock::now() < until) {
+        wake_.notify_all();
+        std::this_thread::sleep_for(std::chrono::milliseconds(2));
+        take_next();
+    }
     while (!connected_once_ && !hopeless_ && std::chrono::steady_clock::now() < until)
         std::this_thread::sleep_for(std::chrono::milliseconds(2));
     if (!connected_once_) hopeless_ = true;
 }
 
 void AudioSepPlugin::run(const float **inputs, float **outputs, uint32_t frames) {
-    if (Link *next = next_.exchange(nullptr)) {
-        done_ = playing_;
-        playing_ = next;
-    }
+    take_next();
     if (!playing_) {
         for (uint32_t c = 0; c < DISTRHO_PLUGIN_NUM_OUTPUTS; ++c)
             if (outputs[c]) std::fill_n(outputs[c], frames, 0.0f);
         point_count_ = 0;
         return;
     }
-    Link &link = *playing_;
     const bool offline = renders();
     if (offline) wait_for_server();
+    Link &link = *playing_;
     link.render(offline, connected_once_ && !hopeless_);
     link.transport(getTimePosition().playing, int64_t(getTimePosition().frame));
     std::sort(points_.begin(), points_.begin() + point_count_,

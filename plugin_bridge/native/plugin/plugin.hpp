@@ -22,7 +22,7 @@ enum Parameters : uint32_t {
     kOutput,   /* target, residual */
     kMute,
     kSecond,   /* the residual on the second bus, which some hosts mix in unasked */
-    kMode,     /* render, mix, track */
+    kMode,     /* render, mix, track, live */
     kOffline,  /* every frame separated; LV2 hosts set it when they bounce */
     kConnected, kLate, kFailed, /* tell the host */
     kParameters
@@ -77,11 +77,13 @@ private:
     static constexpr uint32_t kMostPoints = 512;
 
     audiosep::Format wanted() const;
+    unsigned mode() const;
     unsigned prompt() const;
     bool renders() const;
     audiosep::Levels levels() const;
     std::unique_ptr<audiosep::Link> make_link();
     void tell_latency();
+    void take_next();
     void wait_for_server();
     float failed_seconds() const;
     void keep();

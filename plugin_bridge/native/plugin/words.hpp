@@ -11,6 +11,7 @@
 namespace audiosep {
 
 constexpr unsigned kPrompts = 8;
+constexpr unsigned kModes = 4; /* render, mix, track, live */
 
 /* Characters of a prompt that a server takes (PROTOCOL.md, section 3). */
 constexpr size_t kPromptCharacters = 512;
@@ -47,7 +48,7 @@ size_t characters(const std::string &text);
 std::string fault(const Prompt &prompt);
 
 /* Frames from input to output: what was saved for this mode and rate, or else what the shipped
- * model needs in a server with its usual slack. */
+ * models need in a server with its usual slack. */
 uint32_t known_latency(const Words &words, unsigned mode, double rate);
 
 std::string saved_latency(unsigned mode, double rate, uint32_t frames);

@@ -8,13 +8,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from plugin_bridge import failed_seconds, load_vst3
+from plugin_bridge import BridgeClient, failed_seconds, load_vst3
 from plugin_bridge.plugin.state import texts_of, with_texts
 
 pytestmark = pytest.mark.slow
 pedalboard = pytest.importorskip("pedalboard")
 RATE = 48_000
 QUERY = "Drum kit"
+MODES = ("Render", "Mix", "Track", "Live")
 
 
 @pytest.fixture
@@ -76,12 +77,37 @@ def test_another_slot_is_another_sound(load, reach, separated, music):
     np.testing.assert_allclose(plugin(audio, RATE), expected, atol=1e-6)
 
 
-@pytest.mark.parametrize("rate", [44_100, 48_000, 96_000])
-def test_the_latency_is_known_without_a_server(load, nobody, rate):
-    plugin = load()
+@pytest.mark.parametrize("rate", [44_100, 48_000, 88_200, 96_000, 176_400, 192_000])
+@pytest.mark.parametrize("mode", MODES)
+def test_the_latency_is_known_without_a_server(load, nobody, address, mode, rate):
+    """Before the first block it is what a server will tell."""
+    with (
+        BridgeClient(socket=address.path) as client,
+        client.open("drums", rate, 2, mode.lower()) as stream,
+    ):
+        told = stream.latency_samples
+    plugin = load(mode=mode)
     plugin(np.zeros((2, 512), np.float32), rate)
-    expected = {44_100: 64_636, 48_000: 69_757, 96_000: 139_513}
-    assert plugin.reported_latency_samples == expected[rate]
+    assert plugin.reported_latency_samples == told
+    if mode == "Live":
+        assert told <= 0.035 * rate
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_each_mode_gives_what_the_engine_gives(load, reach, separated, music, mode):
+    audio = music(2, 2 * RATE)
+    plugin = load(mode=mode)
+    np.testing.assert_allclose(plugin(audio, RATE), separated(audio, mode=mode.lower()), atol=1e-6)
+    assert failed_seconds(plugin) == 0
+
+
+def test_a_change_of_mode_reports_its_latency(load, reach, music):
+    plugin = load()
+    plugin(music(2, RATE), RATE)
+    before = plugin.reported_latency_samples
+    plugin.mode = "Live"
+    plugin(music(2, RATE), RATE)
+    assert plugin.reported_latency_samples <= 0.035 * RATE < before
 
 
 def test_without_server_the_mixture_plays(load, nobody, music):
