@@ -46,6 +46,40 @@ def separator():
 
 
 @pytest.fixture(scope="session")
+def windowed(tmp_path_factory):
+    """A small model of the windowed form, as the released ones are, with weights of chance."""
+    import onnx
+    import torch
+
+    from audiosep_core import Separator
+    from audiosep_core.model.bundle import DESCRIPTION, SEPARATOR, Bundle, sha256
+    from audiosep_core.model.config import SeparatorConfig
+    from audiosep_core.model.installed import open_model, packaged_text_encoder
+    from audiosep_core.model.network import SeparatorNetwork
+    from audiosep_export.graphs.separator_graph import separator_model
+
+    config = SeparatorConfig(
+        name="windowed",
+        n_fft=1536,
+        hop_length=512,
+        widths=(4, 6, 8, 8, 8, 8),
+        condition_size=384,
+        magnitude_scale="log",
+        bands=3,
+        projection=8,
+    )
+    torch.manual_seed(3)
+    folder = tmp_path_factory.mktemp("windowed")
+    onnx.save(separator_model(SeparatorNetwork(config).eval()), folder / SEPARATOR)
+    shared = {path.name for path in packaged_text_encoder().iterdir()}
+    hashes = {name: value for name, value in open_model("mini").hashes.items() if name in shared}
+    hashes[SEPARATOR] = sha256(folder / SEPARATOR)
+    bundle = Bundle(folder, config, hashes, "MIT", "weights of chance", 3.584)
+    (folder / DESCRIPTION).write_text(json.dumps(bundle.describe()), encoding="utf-8")
+    return Separator(folder, device="cpu", threads=2)
+
+
+@pytest.fixture(scope="session")
 def streaming_net():
     """A small streaming network with every part that a large one has, and weights of chance."""
     import torch

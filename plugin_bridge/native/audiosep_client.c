@@ -29,6 +29,7 @@ enum {
     SLOT = CONTROL - 1024,     /* bytes of the JSON of a slot */
     QUERIES = 16,              /* of a slot */
     CHANNELS = 32,
+    MODEL = 64,                /* bytes of a model's name, with its zero */
     ROWS = 2,                  /* target and residual */
     PLANNED = 4096,            /* changes of levels that wait for their frame */
     MOST_REPLAYS = 16,         /* of one piece, for a server that dies of it */
@@ -90,6 +91,7 @@ void audiosep_locate(audiosep_client *c, uint64_t origin) {
     a->to[0] = a->asked[0] = load_float(&c->target);
     a->to[1] = a->asked[1] = load_float(&c->residual);
     a->wet = 0;
+    STORE(c->abandoned, 0);
     memset(a->last, 0, sizeof a->last);
 }
 
@@ -118,6 +120,8 @@ void audiosep_set_mode(audiosep_client *c, audiosep_mode mode) {
     if (mode >= AUDIOSEP_MODE_RENDER && mode <= AUDIOSEP_MODE_LIVE)
         STORE(c->mode, (uint32_t)mode);
 }
+
+void audiosep_abandon(audiosep_client *c) { STORE(c->abandoned, 1); }
 
 int audiosep_set_slot(audiosep_client *c, uint32_t slot, const audiosep_query *queries,
                       uint32_t count) {
@@ -177,7 +181,8 @@ static int possible(const audiosep_config *config) {
            config->channels <= CHANNELS && config->queries && config->query_count &&
            config->query_count <= AUDIOSEP_SLOTS && config->slot < config->query_count &&
            config->mode <= AUDIOSEP_MODE_LIVE && config->contract <= AUDIOSEP_CONTRACT_AUTO &&
-           config->strength > 0 && config->strength <= 10 && isfinite(config->target) &&
+           (!config->model || strlen(config->model) < MODEL) && config->strength > 0 &&
+           config->strength <= 10 && isfinite(config->target) &&
            isfinite(config->residual) &&
            config->slack <= (int32_t)(SLACK_SECONDS * config->sample_rate) &&
            config->max_latency <= LATENCY_SECONDS * config->sample_rate;
@@ -255,6 +260,7 @@ audiosep_client *audiosep_open(const audiosep_config *config) {
     pthread_mutex_init(&c->lock, NULL);
     c->config = *config;
     snprintf(c->name, sizeof c->name, "%s", config->name ? config->name : "audiosep_client.c");
+    snprintf(c->model, sizeof c->model, "%s", config->model ? config->model : "");
     c->slot = config->slot;
     c->mode = config->mode;
     c->contract = config->contract;

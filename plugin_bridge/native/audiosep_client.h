@@ -1,7 +1,7 @@
 /* Client of AudioSep's bridge for plug-ins: text-queried separation from an audio thread.
  *
- * One header, one unit (audiosep_client.c with the folder client), C99 with GCC's or Clang's __atomic builtins, POSIX sockets and
- * threads. The protocol is that of plugin_bridge/PROTOCOL.md. "Server" is `audiosep serve`.
+ * One header, one unit (audiosep_client.c with the folder client), C99 with GCC's or Clang's
+ * __atomic builtins, POSIX sockets and threads. The protocol is that of plugin_bridge/PROTOCOL.md. "Server" is `audiosep serve`.
  *
  * A client has one thread of its own, which does all that may wait: it connects, sends, receives
  * and connects again. Frames pass between it and the audio thread through two wait-free rings of
@@ -11,8 +11,8 @@
  * Who may call what:
  *   audio thread    audiosep_process, audiosep_reset, audiosep_locate
  *   any thread      audiosep_select, audiosep_set_strength, audiosep_set_levels,
- *                   audiosep_set_contract, audiosep_set_mode, audiosep_latency,
- *                   audiosep_statistics
+ *                   audiosep_set_contract, audiosep_set_mode, audiosep_abandon,
+ *                   audiosep_latency, audiosep_statistics
  *   others only     audiosep_open, audiosep_set_slot, audiosep_error, audiosep_close
  * The first two rows never allocate, lock or enter the kernel, with one exception:
  * audiosep_process in the render contract, or in auto while the host renders, waits for the server.
@@ -36,7 +36,7 @@ typedef enum {
     AUDIOSEP_MODE_RENDER, /* the quality of a file separated as a whole */
     AUDIOSEP_MODE_MIX,    /* at most 1.5 s of latency */
     AUDIOSEP_MODE_TRACK,  /* at most 16,383 frames at 48 kHz */
-    AUDIOSEP_MODE_LIVE    /* at most 35 ms, what one can play through */
+    AUDIOSEP_MODE_LIVE    /* to be played through: at most 35 ms with the server's slack */
 } audiosep_mode;
 
 typedef enum {
@@ -56,6 +56,7 @@ typedef struct {
 typedef struct {
     const char *address;        /* path of a socket, "tcp:PORT", or NULL for the default socket */
     const char *name;           /* of the plug-in, for the server's statistics */
+    const char *model;          /* of the server, under 64 bytes; NULL leaves it to the server */
     uint32_t sample_rate;       /* Hz, 1,000 to 384,000 */
     uint32_t channels;          /* 1 to 32 */
     audiosep_mode mode;         /* mix */
@@ -130,6 +131,11 @@ void audiosep_set_contract(audiosep_client *client, audiosep_contract contract);
 void audiosep_set_levels(audiosep_client *client, float target, float residual);
 /* Opens a new stream; the latency changes when it is there. */
 void audiosep_set_mode(audiosep_client *client, audiosep_mode mode);
+
+/* Leave a render: a wait of audiosep_process ends at once, and it waits no more until
+ * audiosep_reset, audiosep_locate, or a block in real time. Frames without an answer are as if no
+ * server were there, and count as failed. For a host whose user breaks off an export. */
+void audiosep_abandon(audiosep_client *client);
 
 /* What a slot separates. Returns 0, or -1 for a slot or a number of queries (1 to 16) that is
  * impossible, or too much text; the server judges the text itself: audiosep_error(). */

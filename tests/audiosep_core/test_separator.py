@@ -102,13 +102,13 @@ def run(separator, mixture, blocks, windows):
     return np.concatenate([*parts, stream.finish()], -1)
 
 
-def test_output_does_not_depend_on_chunks(separator, rng):
+def test_output_does_not_depend_on_chunks(windowed, rng):
     mixture = music(rng, 1, 32_000 * 12)
-    default = offline_windows(separator.bundle.config, separator.bundle.context_seconds)
-    whole = run(separator, mixture, [mixture.shape[1]], Windows(100_000, 0, 0))
+    default = offline_windows(windowed.bundle.config, windowed.bundle.context_seconds)
+    whole = run(windowed, mixture, [mixture.shape[1]], Windows(100_000, 0, 0))
     for hop in (32, 64, 96):
         windows = Windows(hop, default.context, default.look_ahead)
-        cut = run(separator, mixture, [4321, 17, 50_000], windows)
+        cut = run(windowed, mixture, [4321, 17, 50_000], windows)
         assert np.abs(cut - whole).max() <= 1e-4
 
 

@@ -133,6 +133,7 @@ class Config(ctypes.Structure):
     _fields_ = [
         ("address", ctypes.c_char_p),
         ("name", ctypes.c_char_p),
+        ("model", ctypes.c_char_p),
         ("sample_rate", ctypes.c_uint32),
         ("channels", ctypes.c_uint32),
         ("mode", ctypes.c_int),
@@ -243,6 +244,9 @@ class CClient:
 
     def set_mode(self, mode):
         self._library.audiosep_set_mode(self._handle, self.MODES.index(mode))
+
+    def abandon(self):
+        self._library.audiosep_abandon(self._handle)
 
     @property
     def latency(self):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -98,7 +99,7 @@ class BridgeClient:
             queries: As in :class:`plugin_bridge.StreamingSeparator`, like the next two.
             sample_rate: In Hz.
             channels: At least 1.
-            mode: "render", "mix", "track" or :class:`plugin_bridge.WindowSeconds`.
+            mode: "render", "mix", "track", "live" or :class:`plugin_bridge.WindowSeconds`.
             contract: "realtime": :meth:`BridgeStream.process` never waits. "render": it waits
                 for every answer.
             missing: What frames are that nobody answers in the contract "render": an "error", or
@@ -108,7 +109,8 @@ class BridgeClient:
                 ``slack``, the frames that an answer may take, part of the latency: by default
                 what the server proposes, and none in the contract "render", in which such a
                 stream stays; ``max_block``, the most frames in one message (8192): longer blocks
-                go in several; ``model``, the name of a model of the server, by default its own.
+                go in several; ``model``, the name of a model of the server, by default its
+                own, or in mode "live" one that can be played through.
 
         Raises:
             BridgeError: No server answers, or it refuses.
@@ -153,9 +155,12 @@ class BridgeClient:
         token = self._token or self.address.token()
         return Link(self.address, self._timeout), token
 
-    def _open(self, message: Open) -> tuple[Link, Opened]:
+    def _open(
+        self, message: Open, tried: Callable[[Link], object] = lambda link: None
+    ) -> tuple[Link, Opened]:
         link, token = self._connect()
         try:
+            tried(link)
             return link, link.open(message, token)
         except BaseException:
             link.close()

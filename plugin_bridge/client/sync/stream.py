@@ -53,6 +53,8 @@ class BridgeStream(StreamState):
         self._link: Link | None = link
         self._offered: tuple[Link, Opened] | None = None
         self._offering = threading.Lock()
+        self._trying: Link | None = None
+        self._abandoned = threading.Event()
         self._adopt(link.exchange)
 
     def __enter__(self) -> BridgeStream:
@@ -120,6 +122,18 @@ class BridgeStream(StreamState):
             self._restarted()
         return tail
 
+    def abandon(self) -> None:
+        """Leave a render: a call that waits for the server ends at once, from any thread.
+
+        It fails, or gives what the stream was opened for where nobody answers, and so does every
+        call until :meth:`reset`. In the contract "realtime" nothing happens.
+        """
+        if self.contract == "render":
+            self._abandoned.set()
+            for link in (self._link, self._trying):
+                if link is not None:
+                    link.abort()
+
     def reset(self, origin: int = 0) -> None:
         """Forget all sound; the settings stay.
 
@@ -135,7 +149,7 @@ class BridgeStream(StreamState):
         if self._link is not None:
             self._try_link(lambda link: link.send(link.exchange.reset, origin))
         if self._link is None and self.contract == "render":
-            self.offer(*self._client._open(self._confirmed.message()))
+            self.offer(*self._open(self._confirmed))
             self._accept_offer()
 
     def set_queries(self, queries: Queries, position: int | None = None) -> None:
@@ -229,14 +243,17 @@ class BridgeStream(StreamState):
         patience = 0.0 if self._gave_up else self._client.reconnect_seconds
         until, pause, lost = time.monotonic() + patience, FIRST_RETRY, 0
         while self._link is None:
+            if self._abandoned.is_set():
+                self._give_up(BridgeError("the render was abandoned; reset() the stream"))
+                return
             request, past = self._replayed()
             try:
-                link, opened = self._client._open(request.message())
+                link, opened = self._open(request)
             except (BridgeError, AddressError) as error:
-                if time.monotonic() + pause > until:
+                if time.monotonic() + pause > until and not self._abandoned.is_set():
                     self._give_up(self._why or error)
                     return
-                time.sleep(pause)
+                self._abandoned.wait(pause)
                 pause = min(2 * pause, LAST_RETRY)
                 continue
             self._take_over(link, opened, request.origin - self.origin)
@@ -247,6 +264,23 @@ class BridgeStream(StreamState):
                 self._give_up(BridgeError(str(self._why)))
                 return
             until = time.monotonic() + patience
+
+    def _open(self, request: StreamRequest) -> tuple[Link, Opened]:
+        """A connection with the stream on it, unless somebody abandons it meanwhile."""
+        try:
+            return self._client._open(request.message(), self._try)
+        finally:
+            self._trying = None
+
+    def _try(self, link: Link) -> None:
+        # Whoever abandons looks at the link behind the event, and this at the event behind the link.
+        self._trying = link
+        if self._abandoned.is_set():
+            link.abort()
+
+    def _restarted(self, origin: int = 0) -> None:
+        super()._restarted(origin)
+        self._abandoned.clear()
 
     def _check_link(self, link: Link, opened: Opened) -> None:
         """Hang up on another kind of stream than the one before."""

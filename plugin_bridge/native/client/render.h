@@ -23,9 +23,9 @@ static int answered_now(audiosep_client *c, uint32_t frames) {
 static void wait_until(audiosep_client *c, condition ready, uint32_t frames) {
     uint64_t progress = LOAD(c->progress);
     double patience = 1e-3 * c->config.render_timeout_ms, until = now() + patience;
-    if (ready(c, frames) || progress == c->audio.gave_up) return;
+    if (ready(c, frames) || progress == c->audio.gave_up || LOAD(c->abandoned)) return;
     waker_wake(c->wake);
-    while (!ready(c, frames)) {
+    while (!ready(c, frames) && !LOAD(c->abandoned)) {
         uint64_t current = LOAD(c->progress);
         double time = now();
         if (current != progress) until = time + patience;
@@ -114,7 +114,7 @@ static void report_failure(audiosep_client *c) {
     audiosep_error(c, why, sizeof why);
     fprintf(stderr, "audiosep: this render is not whole, frames from %llu on are %s: %s\n",
             (unsigned long long)(a->position - a->start), c->config.silence ? "silent" : "dry",
-            why[0] ? why : "the server does not answer");
+            LOAD(c->abandoned) ? "it was abandoned" : why[0] ? why : "the server does not answer");
 }
 
 static void process_piece(audiosep_client *c, const float *const *in, float *const *out,
@@ -127,8 +127,12 @@ static void process_piece(audiosep_client *c, const float *const *in, float *con
     keep_mixture(c, in, at, frames);
     plan_levels(c);
     note_settings(a, &with);
-    if (render) render_piece(c, frames);
-    else realtime_piece(c, frames, &with);
+    if (render) {
+        render_piece(c, frames);
+    } else {
+        STORE(c->abandoned, 0);
+        realtime_piece(c, frames, &with);
+    }
     uint32_t delay = LOAD(c->delay);
     int64_t want = (int64_t)a->position - delay;
     take(c, want, frames);

@@ -151,6 +151,10 @@ static void ask_for_stream(audiosep_client *c) {
     put_integer(&w, BLOCK);
     put(&w, ",\"outputs\":\"target+residual\",\"mode\":");
     put_string(&w, modes[l->mode]);
+    if (c->model[0]) {
+        put(&w, ",\"model\":");
+        put_string(&w, c->model);
+    }
     if (c->config.slack >= 0) {
         /* Less than this is refused in realtime, and any host may come to run in realtime. */
         uint32_t least = (c->config.sample_rate + 99) / 100, slack = (uint32_t)c->config.slack;

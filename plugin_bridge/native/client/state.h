@@ -106,11 +106,12 @@ typedef struct {
 struct audiosep_client {
     audiosep_config config;
     address address;
-    char name[64];
+    char name[64], model[MODEL];
     uint32_t line_frames, room; /* of the delay line; of the answers */
     ring blocks, answers;
     /* Anybody writes, the audio thread reads. */
     uint32_t slot, texts[AUDIOSEP_SLOTS], contract, mode;
+    uint32_t abandoned; /* whether a render waits for nothing; the audio thread takes it back */
     float strength, target, residual;
     /* The client's own thread writes, others read. */
     uint32_t delay, online; /* online: 0, or 1 + mode of the open stream */

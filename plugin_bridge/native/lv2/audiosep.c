@@ -2,9 +2,9 @@
  *
  * The queries are the lines of queries.txt in the bundle, or of the file that the environment
  * variable AUDIOSEP_QUERIES names; AUDIOSEP_ADDRESS says where the server listens, as in
- * audiosep_config; AUDIOSEP_MISSING=silence leaves holes in a bounce where the server did not answer,
- * instead of the input. An offline host waits for the server, and so does one that takes blocks faster
- * than they last; others never do. */
+ * audiosep_config; AUDIOSEP_MODEL names a model of the server; AUDIOSEP_MISSING=silence leaves holes
+ * in a bounce where the server did not answer, instead of the input. An offline host waits for the
+ * server, and so does one that takes blocks faster than they last; others never do. */
 #define _POSIX_C_SOURCE 200809L
 
 #include "audiosep_client.h"
@@ -57,6 +57,7 @@ static LV2_Handle instantiate(const LV2_Descriptor *descriptor, double rate, con
     audiosep_config config = audiosep_defaults((uint32_t)(rate + 0.5), e->channels);
     config.name = "LV2";
     config.address = getenv("AUDIOSEP_ADDRESS");
+    config.model = getenv("AUDIOSEP_MODEL");
     config.queries = queries;
     config.query_count = read_queries(bundle, text, sizeof text, queries);
     config.contract = AUDIOSEP_CONTRACT_AUTO;

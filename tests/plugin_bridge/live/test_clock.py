@@ -21,8 +21,8 @@ def sound(rate, seconds, seed=0):
 
 
 @pytest.fixture(scope="module", params=["windows", "steps"])
-def model(request, separator, streaming_separator):
-    return separator if request.param == "windows" else streaming_separator
+def model(request, windowed, streaming_separator):
+    return windowed if request.param == "windows" else streaming_separator
 
 
 @pytest.fixture(scope="module")
@@ -128,18 +128,18 @@ def test_neither_blocks_nor_the_time_of_asking_matter(model, position, ahead, si
     np.testing.assert_array_equal(out, expected)
 
 
-def test_one_that_comes_late_is_heard_in_time_as_long_as_it_can_be(separator):
+def test_one_that_comes_late_is_heard_in_time_as_long_as_it_can_be(windowed):
     audio = sound(48_000, 3)
     late = 6000
     for name in ("gain", "query"):
         delta, position = CHANGES[name], 40_000
-        expected = StreamingSeparator("drums", 48_000, 1, "mix", separator)
+        expected = StreamingSeparator("drums", 48_000, 1, "mix", windowed)
         expected = played(expected, audio, changes=[(position, delta, position)])
-        stream = StreamingSeparator("drums", 48_000, 1, "mix", separator)
+        stream = StreamingSeparator("drums", 48_000, 1, "mix", windowed)
         out = played(stream, audio, changes=[(position + late, delta, position)])
         np.testing.assert_allclose(out, expected, atol=1e-6)
         # Behind what has been heard it comes as soon as it can.
-        stream = StreamingSeparator("drums", 48_000, 1, "mix", separator)
+        stream = StreamingSeparator("drums", 48_000, 1, "mix", windowed)
         stream.process(audio)
         scheduled = stream.change(delta, position)
         heard = audio.shape[1] - stream.latency_samples
@@ -196,17 +196,17 @@ def test_a_change_before_the_first_frame_does_not_fade(model):
     )
 
 
-def test_levels_cost_no_row_of_the_network(separator, monkeypatch):
+def test_levels_cost_no_row_of_the_network(windowed, monkeypatch):
     rows = []
-    masks = separator.estimator.masks
+    masks = windowed.estimator.masks
     monkeypatch.setattr(
-        separator.estimator, "masks", lambda m, c: rows.append(len(c)) or masks(m, c)
+        windowed.estimator, "masks", lambda m, c: rows.append(len(c)) or masks(m, c)
     )
     audio = sound(48_000, 1.5)
     deltas = [Delta(Query("drums", gain_db=-3 * n)) for n in range(20)]
     deltas += [Delta(strength=1 + n / 9) for n in range(20)]
     played(
-        engine(separator, 48_000),
+        engine(windowed, 48_000),
         audio,
         changes=[(3000 + 1000 * n, delta, None) for n, delta in enumerate(deltas)],
     )
@@ -216,12 +216,12 @@ def test_levels_cost_no_row_of_the_network(separator, monkeypatch):
 @pytest.mark.parametrize("rate", RATES)
 @pytest.mark.parametrize("origin, later", [(0, 70_001), (1, 12_345), (2**40 + 3, 48_000)])
 def test_the_same_passage_gives_the_same_sound_from_wherever_it_is_begun(
-    separator, rate, origin, later
+    windowed, rate, origin, later
 ):
     """Two streams of one recording that begin at different frames null behind the pre-roll."""
     audio = sound(rate, 2 + later / rate)
-    early = played(engine(separator, rate, origin=origin), audio)
-    late = played(engine(separator, rate, origin=origin + later), audio[:, later:])
+    early = played(engine(windowed, rate, origin=origin), audio)
+    late = played(engine(windowed, rate, origin=origin + later), audio[:, later:])
     # The network's window of "track" reaches 1 s back; where a recording ends, the last frames
     # are divided by next to nothing.
     null = np.abs(early[:, later:] - late)[:, int(1.2 * rate) : -rate // 20]

@@ -45,6 +45,18 @@ _CHOICES: dict[str, Callable[[Any], Any]] = {
         show_default=True,
         help="What asks for the target.",
     ),
+    "split": click.option(
+        "--split",
+        type=click.Choice(["test", "validation"]),
+        default="test",
+        show_default=True,
+        help="What of the corpus the mixtures are drawn from.",
+    ),
+    "paraphrases": click.option(
+        "--paraphrases",
+        is_flag=True,
+        help="Ask in words that no training saw; classes without such words are left out.",
+    ),
     "seconds": click.option(
         "--seconds",
         type=click.FloatRange(min=0.5),

@@ -10,7 +10,7 @@ from audiosep_core.errors import AudioFileError, AudioPathError, MetadataError
 from audiosep_core.query.vocabulary import read_vocabulary
 from audiosep_training.datasets.recordings import AudioFileIndex
 from audiosep_training.evaluation.sets.benches import BENCHES
-from audiosep_training.evaluation.sets.build import build_items, build_pairs
+from audiosep_training.evaluation.sets.build import build_pairs
 from audiosep_training.evaluation.sets.layouts import SetOptions
 from audiosep_training.evaluation.sets.loudness import integrated_loudness
 from audiosep_training.evaluation.sets.mixtures import mixing_of
@@ -375,34 +375,3 @@ def test_a_wrong_list_of_videos_is_faulted(text, fault, tmp_path, write, sound):
 def test_every_released_bench_can_be_built():
     drawn = {name for name, bench in BENCHES.items() if bench.count}
     assert set(BENCHES) - set(RECIPES) - drawn == {"voicebank-demand", "stems", "open-bench"}
-
-
-@pytest.mark.parametrize("bench", ["corpus", "speech-enhancement"])
-def test_drawn_sets_are_the_same_from_files(bench, corpus, tmp_path):
-    options = SetOptions(corpus, query="a person speaking", count=8, seconds=0.5, seed=1)
-    drawn = list(BENCHES[bench].read(options))
-    assert build_items(iter(drawn), tmp_path / "set").mixtures == 8
-    again = read(bench, tmp_path / "set")
-    for item, other in zip(drawn, again, strict=True):
-        assert (item.id, item.group, item.query) == (other.id, other.group, other.query)
-        sounds, same = item.sounds.load(), other.sounds.load()
-        np.testing.assert_array_equal(sounds.mixture, same.mixture)
-        np.testing.assert_array_equal(sounds.target, same.target)
-
-
-def test_noisy_speech_has_the_ratio_that_it_says(corpus):
-    options = SetOptions(corpus, query="a person speaking", count=8, seconds=0.5)
-    items = list(BENCHES["speech-enhancement"].read(options))
-    assert [item.group for item in items] == 2 * ["0 dB", "5 dB", "10 dB", "15 dB"]
-    for item in items:
-        sounds = item.sounds.load()
-        noise = np.mean(np.square(sounds.mixture - sounds.target, dtype=np.float64))
-        speech = np.mean(np.square(sounds.target, dtype=np.float64))
-        assert 10 * np.log10(speech / noise) == pytest.approx(int(item.group[:-3]), abs=0.01)
-
-
-def test_a_damaged_corpus_is_said_to_be(corpus, tmp_path):
-    (tmp_path / "clips.csv").write_text("other,columns\n")
-    (tmp_path / "audio.i16").write_bytes(b"")
-    with pytest.raises(MetadataError, match="columns of a corpus"):
-        read("corpus", tmp_path)

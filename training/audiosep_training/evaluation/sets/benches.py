@@ -152,7 +152,7 @@ BENCHES: dict[str, Bench] = {
         _DRAWN,
         drawn.corpus,
         count=400,
-        choices=("seconds", "seed"),
+        choices=("split", "paraphrases", "seconds", "seed"),
     ),
     "speech-enhancement": Bench(
         "Our own held-out speakers in noise at 0 to 15 dB.",

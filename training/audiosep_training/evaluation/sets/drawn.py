@@ -14,7 +14,7 @@ from audiosep_core.files.items import Item, MixtureAndTarget
 from audiosep_training.corpus.labels import load_labels
 from audiosep_training.corpus.store import CLIPS_FILE, SAMPLE_RATE, Clip, Corpus
 from audiosep_training.data.mixing import mix_at
-from audiosep_training.data.pairs import held_out
+from audiosep_training.data.pairs import Mixture, held_out
 from audiosep_training.evaluation.sets.layouts import SetOptions, stems
 
 SNRS_DB = (0, 5, 10, 15)
@@ -24,18 +24,25 @@ _SHORTEST_SECONDS = 2.0
 
 
 def corpus(options: SetOptions) -> Iterator[Item]:
-    """0 dB mixtures of two classes of the test split, grouped by the target's domain.
+    """0 dB mixtures of two classes of a split, grouped by the target's domain.
 
     ``options.data`` is a corpus, or what ``audiosep evaluate build corpus`` wrote of one. A
-    corpus gives the same mixtures in the same order for the same seed and length.
+    corpus gives the same mixtures in the same order for the same seed, length and split, in
+    whatever words they are asked for.
     """
     if not _is_corpus(options.data):
         yield from stems(options)
         return
     samples = round(options.seconds * SAMPLE_RATE)
-    mixtures = held_out(_open(options.data), options.count, samples, options.seed)
-    for number, (mixture, query) in enumerate(mixtures):
+    sounds = _open(options.data)
+    mixtures = held_out(sounds, options.count, samples, options.seed, options.split)
+    for number, (mixture, query) in enumerate(_possible(mixtures)):
         target = mixture.sources[0]
+        if options.paraphrases:
+            unheard = sounds.named(target.label).held_out
+            if not unheard:
+                continue
+            query = unheard[number % len(unheard)]
         yield _item(number, target.domain, query, mixture.mixture, target.audio)
 
 
@@ -82,6 +89,13 @@ def _open(folder: Path) -> Corpus:
         return Corpus(folder)
     except FileNotFoundError as error:
         raise AudioPathError(str(error)) from None
+    except ValueError as error:
+        raise MetadataError(str(error)) from None
+
+
+def _possible(mixtures: Iterator[tuple[Mixture, str]]) -> Iterator[tuple[Mixture, str]]:
+    try:
+        yield from mixtures
     except ValueError as error:
         raise MetadataError(str(error)) from None
 

@@ -31,6 +31,9 @@ class SetOptions:
         count: Number of mixtures that are drawn.
         seconds: Their length.
         seed: Of the draw.
+        split: What of a corpus mixtures are drawn from: "test" or "validation".
+        paraphrases: Whether they are asked for in words that no training saw; those of classes
+            without such words are left out.
     """
 
     data: Path
@@ -40,6 +43,8 @@ class SetOptions:
     count: int = 400
     seconds: float = 4.0
     seed: int = 0
+    split: str = "test"
+    paraphrases: bool = False
 
     def table(self, name: str) -> Path:
         """The table: the one that was named, else ``name`` in the folder."""
