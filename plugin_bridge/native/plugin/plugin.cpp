@@ -101,7 +101,7 @@ void AudioSepPlugin::initState(uint32_t index, State &state) {
     const std::string &key = Words::keys()[index];
     state.key = state.label = key.c_str();
     state.defaultValue = Words().get(key).c_str();
-    if (key != "latency" && key != "failed" && key != "version")
+    if (key != "latency" && key != "failed" && key != "reason" && key != "version")
         state.hints = kStateIsHostWritable;
 }
 
@@ -135,6 +135,7 @@ Format AudioSepPlugin::wanted() const {
     Format format;
     format.rate = uint32_t(std::lround(std::min(std::max(getSampleRate(), 1000.0), 384000.0)));
     format.mode = mode();
+    format.model = words_.model;
     return format;
 }
 
@@ -165,9 +166,10 @@ String AudioSepPlugin::getState(const char *key) const {
     const std::lock_guard<std::mutex> lock(mutex_);
     if (std::string(key) == "latency" && connected_once_ && link_) {
         const Format &format = link_->format();
-        return String(saved_latency(format.mode, format.rate, latency_).c_str());
+        return String(saved_latency(format.mode, format.rate, latency_, format.model).c_str());
     }
     if (std::string(key) == "failed") return String(failed_seconds());
+    if (std::string(key) == "reason") return String(status_.reason.c_str());
     return String(words_.get(key).c_str());
 }
 
@@ -185,8 +187,9 @@ void AudioSepPlugin::setState(const char *key, const char *value) {
             silent |= uint32_t(!heard) << i;
         }
         silent_prompts_ = silent;
+        stale_ = active_ && !(link_->format() == wanted());
     }
-    if (name == "latency" && !active_) tell_latency();
+    if ((name == "latency" || name == "model") && !active_) tell_latency();
 }
 
 void AudioSepPlugin::offlineChanged(bool offline) { offline_ = offline; }
@@ -225,6 +228,7 @@ void AudioSepPlugin::activate() {
         link_->reset();
     playing_ = link_.get();
     point_count_ = 0;
+    stale_ = false;
     latency_ = playing_->latency();
     setLatency(latency_);
     active_ = true;
@@ -250,6 +254,7 @@ void AudioSepPlugin::keep() {
             link_ = make_link();
             next_ = link_.get();
         }
+        stale_ = active_ && link_ && !(link_->format() == wanted());
         if (link_) look_after(*link_);
         wake_.wait_for(lock, kTick);
     }
@@ -275,14 +280,15 @@ void AudioSepPlugin::look_after(Link &link) {
         now.reason = late_ticks_ ? "The server answers late: the mixture stands in." : health.error;
     } else {
         Launch launched = Launch::Waiting;
-        if (ticks_ >= kTicksToLaunch) {
+        if (ticks_ >= kTicksToLaunch && !health.refused) {
             mutex_.unlock();
             launched = launch_server();
             mutex_.lock();
         }
-        const bool hopeless = launched == Launch::Unknown || launched == Launch::Failed;
+        const bool hopeless =
+            health.refused || launched == Launch::Unknown || launched == Launch::Failed;
         if (hopeless) hopeless_ = true;
-        now.light = hopeless ? Light::NoServer : Light::Starting;
+        now.light = health.refused ? Light::Refused : hopeless ? Light::NoServer : Light::Starting;
         now.reason = launched == Launch::Unknown
                          ? "No server runs: run \"audiosep plugin install\" or \"audiosep serve\"."
                      : launched == Launch::Failed
@@ -300,7 +306,7 @@ void AudioSepPlugin::look_after(Link &link) {
 
 /* ---- Audio thread ------------------------------------------------------------------------ */
 
-/* The link that the keeper has made for another mode or rate. */
+/* The link that the keeper has made for another mode or model. */
 void AudioSepPlugin::take_next() {
     if (Link *next = next_.exchange(nullptr)) {
         done_ = playing_;
@@ -308,11 +314,11 @@ void AudioSepPlugin::take_next() {
     }
 }
 
-/* In a bounce nothing is played, so it may wait: for the link of a mode that is chosen with its
- * first block, for the first connection, or the certainty that there will be none. */
+/* In a bounce nothing is played, so it may wait: for the link of a mode or model that is chosen
+ * with its first block, for the first connection, or the certainty that there will be none. */
 void AudioSepPlugin::wait_for_server() {
     const auto until = std::chrono::steady_clock::now() + kLongestStart;
-    while (playing_->format().mode != mode() && std::chrono::steady_clock::now() < until) {
+    while ((stale_ || playing_->format().mode != mode()) && std::chrono::steady_clock::now() < until) {
         wake_.notify_all();
         std::this_thread::sleep_for(std::chrono::milliseconds(2));
         take_next();

@@ -28,7 +28,7 @@ enum Parameters : uint32_t {
     kParameters
 };
 
-enum class Light { Off, Connected, Starting, Late, NoServer };
+enum class Light { Off, Connected, Starting, Late, NoServer, Refused };
 
 struct Status {
     Light light = Light::Off;
@@ -99,6 +99,8 @@ private:
     std::array<Point, kMostPoints> points_;
     uint32_t point_count_ = 0;
 
+    /* A bounce waits until the keeper has made the link for what was chosen. */
+    std::atomic<bool> stale_{false};
     /* From the keeper to the audio thread and back. */
     std::atomic<audiosep::Link *> next_{nullptr}, done_{nullptr};
 

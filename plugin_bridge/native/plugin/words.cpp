@@ -63,7 +63,7 @@ const std::vector<std::string> &Words::keys() {
         for (unsigned i = 0; i < kPrompts; ++i)
             for (const char *name : {"prompt", "negative", "name"})
                 made.push_back(numbered(name, i));
-        made.insert(made.end(), {"model", "latency", "failed", "version"});
+        made.insert(made.end(), {"model", "latency", "failed", "reason", "version"});
         return made;
     }();
     return all;
@@ -109,8 +109,10 @@ std::string fault(const Prompt &prompt) {
 uint32_t known_latency(const Words &words, unsigned mode, double rate) {
     char name[16];
     unsigned long hertz = 0, frames = 0;
+    int end = 0;
     mode = mode < kModes ? mode : 1;
-    if (std::sscanf(words.latency.c_str(), "%15s %lu %lu", name, &hertz, &frames) == 3 &&
+    if (std::sscanf(words.latency.c_str(), "%15s %lu %lu%n", name, &hertz, &frames, &end) == 3 &&
+        words.latency.substr(size_t(end)) == (words.model.empty() ? "" : " " + words.model) &&
         kModeNames[mode] == std::string(name) && std::fabs(rate - double(hertz)) < 0.5 && frames > 0 &&
         frames <= 30 * hertz)
         return uint32_t(frames);
@@ -120,9 +122,9 @@ uint32_t known_latency(const Words &words, unsigned mode, double rate) {
     return uint32_t(std::ceil(nearest->frames[mode] * rate / nearest->rate));
 }
 
-std::string saved_latency(unsigned mode, double rate, uint32_t frames) {
+std::string saved_latency(unsigned mode, double rate, uint32_t frames, const std::string &model) {
     return std::string(kModeNames[mode < kModes ? mode : 1]) + " " + std::to_string(std::lround(rate)) +
-           " " + std::to_string(frames);
+           " " + std::to_string(frames) + (model.empty() ? "" : " " + model);
 }
 
 } // namespace audiosep

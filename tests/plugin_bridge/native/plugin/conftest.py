@@ -41,9 +41,9 @@ def home(tmp_path, monkeypatch):
 def separated(separator):
     """What the engine gives at 48 kHz, in time with the mixture: (channels, frames)."""
 
-    def separate(audio, query="Drum kit", mode="mix", **levels):
+    def separate(audio, query="Drum kit", mode="mix", model=None, **levels):
         # "live" has a model of its own.
-        shared = separator if mode != "live" else None
+        shared = model or (separator if mode != "live" else None)
         engine = StreamingSeparator([query], 48_000, len(audio), mode, shared, **levels)
         late = engine.latency_samples
         # Hosts feed silence behind the end.
