@@ -165,6 +165,4 @@ def _ogg(file: BinaryIO) -> DecodableFile:
     rate = sum(link.size for link in links) * 8 / seconds if seconds else 0.0
     damage = "" if links[-1].ended else "is truncated: its last page is missing"
     parts: list[BinaryIO | View] = [ogg.link_view(file, link) for link in links]
-    return DecodableFile(
-        parts, damage=damage, bits_per_second=rate, speakers=links[0].speakers
-    )
+    return DecodableFile(parts, damage=damage, bits_per_second=rate, speakers=links[0].speakers)

@@ -244,6 +244,26 @@ def test_an_aiff_keeps_markers_and_names(tmp_path):
     assert got[b"ANNO"] == TOLD.encode()
 
 
+def test_titles_cross_from_an_id3_tag_among_chunks(tmp_path):
+    tag = id3(3, (b"TIT2", b"\0Song"), (b"TPE1", b"\0Anna"), (b"TYER", b"\01999"))
+    for name, code in (("a.aiff", ">I"), ("a.wav", "<I")):
+        source = tmp_path / name
+        soundfile.write(source, noise(), RATE, subtype="PCM_16")
+        content = source.read_bytes()
+        # A name that the file tells in its own way as well is told once.
+        own = b"NAME" + struct.pack(code, 4) + b"Song" if name == "a.aiff" else b""
+        letters = b"ID3 " if name == "a.aiff" else b"id3 "
+        after = own + letters + struct.pack(code, len(tag)) + tag + bytes(len(tag) % 2)
+        body = content[8:] + after
+        source.write_bytes(content[:4] + struct.pack(code, len(body)) + body)
+        with stem(source, tmp_path / "stem.flac", "FLAC", "PCM_16").open("rb") as file:
+            found = flac.read_flac(file)
+        [block] = [content for kind, content in found.blocks if kind == flac.COMMENT]
+        told = tags.comment_tags(tags.from_comments(block)[1])
+        expected = [("ARTIST", "Anna"), ("DATE", "1999"), ("TITLE", "Song")]
+        assert sorted(pair for pair in told if pair[0] != "DESCRIPTION") == expected
+
+
 def test_titles_cross_to_other_kinds(tmp_path):
     source = tmp_path / "a.flac"
     with soundfile.SoundFile(source, "w", RATE, 2, subtype="PCM_16") as file:

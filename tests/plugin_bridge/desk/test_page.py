@@ -64,20 +64,15 @@ def separate(browser, address, path, words):
 
 def test_a_person_takes_a_stem_home(browser, desk_address, demo_file, tmp_path):
     separate(browser, desk_address, demo_file, "ducks quacking\nhand drums")
+
     # Every player and picture is there, as wide as each other.
-    pictures = wait(
-        browser,
-        lambda page: (
-            [
-                picture
-                for picture in page.find_elements(By.CSS_SELECTOR, ".picture img")
-                if picture.is_displayed() and int(picture.get_attribute("naturalWidth"))
-            ]
-            if len(page.find_elements(By.CSS_SELECTOR, ".picture img")) >= 4
-            else None
-        ),
-    )
-    assert len(pictures) == 4
+    def pictures(page):
+        found = page.find_elements(By.CSS_SELECTOR, ".picture img")
+        seen = [one for one in found if one.is_displayed()]
+        # One that has not come in yet has no width of its own.
+        return len(seen) == 4 and all(int(one.get_attribute("naturalWidth")) for one in seen)
+
+    wait(browser, pictures)
     play = find(browser, "#stem-0 button[aria-label*=Play]")
     play.click()
     wait(browser, lambda page: page.find_elements(By.CSS_SELECTOR, "#stem-0 [aria-label*=Pause]"))
