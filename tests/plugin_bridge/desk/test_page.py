@@ -5,9 +5,7 @@ import os
 import urllib.parse
 from pathlib import Path
 
-import numpy as np
 import pytest
-import soundfile
 
 selenium = pytest.importorskip("selenium")
 from selenium.webdriver.common.by import By  # noqa: E402
@@ -139,15 +137,6 @@ def test_mistakes_are_sentences_and_the_page_lives_on(browser, desk_address, dem
     separate(browser, desk_address, demo_file, "rain")
 
 
-@pytest.fixture
-def long_file(tmp_path):
-    """Noise that takes much longer to separate than a tab takes to close."""
-    path = tmp_path / "long.flac"
-    noise = np.random.default_rng(0).standard_normal(600 * 16_000) * 0.1
-    soundfile.write(path, noise, 16_000)
-    return path
-
-
 def begin(browser, address, path, root):
     """Begin to separate; returns the folder that the stems are being written to."""
     before = set(root.rglob("desk-*"))
@@ -216,3 +205,30 @@ def test_modes_are_offered_and_heard(browser, desk_address, demo_file):
     said = find(browser, "#said").text
     assert f"mode {modes_of(Separator())[-1]}, on CPU" in said and "answers after" in said
     assert """audiosep listen -q 'it'"'"'s raining'""" in said
+
+
+def test_the_model_for_playing_is_offered(browser, desk_address, demo_file):
+    browser.get(desk_address)
+    upload(browser, demo_file)
+    find(browser, "#sound audio, #sound .waveform-container")
+    find(browser, "#queries textarea").send_keys("hand drums")
+    find(browser, "#more button").click()
+    choose(browser, "model", "live")
+    choose(browser, "mode", "live")
+    find(browser, "#separate").click()
+    wait(browser, lambda page: "separated in" in page.find_element(By.ID, "said").text)
+    said = find(browser, "#said").text
+    assert "by the model live, mode live, on CPU" in said
+    assert "--model live --mode live" in said and "answers after 20 ms" in said
+
+
+def choose(browser, name, option):
+    """Pick from a list of the page."""
+
+    def offered(page):
+        choices = page.find_elements(By.CSS_SELECTOR, "[role=option]")
+        return next((one for one in choices if one.text.strip("✓ \n") == option), None)
+
+    find(browser, f"#{name} input").click()
+    wait(browser, offered).click()
+    wait(browser, lambda page: find(page, f"#{name} input").get_property("value") == option)
