@@ -245,7 +245,7 @@ def test_an_aiff_keeps_markers_and_names(tmp_path):
 
 
 def test_titles_cross_from_an_id3_tag_among_chunks(tmp_path):
-    tag = id3(3, (b"TIT2", b"\0Song"), (b"TPE1", b"\0Anna"), (b"TYER", b"\01999"))
+    tag = id3(3, (b"TIT2", b"\0Song"), (b"TPE1", b"\0Anna"), (b"TYER", b"\x001999"))
     for name, code in (("a.aiff", ">I"), ("a.wav", "<I")):
         source = tmp_path / name
         soundfile.write(source, noise(), RATE, subtype="PCM_16")
