@@ -41,7 +41,7 @@ class Bundle:
         """Where the bundle is installed for a user."""
         return (home or Path.home()) / self.folder / self.name
 
-    def binary(self, bundle: Path) -> Path:
+    def library(self, bundle: Path) -> Path:
         """The library of a bundle that lies somewhere."""
         return bundle / self.binary if self.binary else bundle
 
@@ -128,7 +128,7 @@ def check(home: Path | None = None) -> Iterator[tuple[Bundle, str]]:
         A bundle, and what is wrong with it; an empty text if nothing is.
     """
     for bundle in BUNDLES:
-        library = bundle.binary(bundle.location(home))
+        library = bundle.library(bundle.location(home))
         if not library.is_file():
             yield bundle, f"{library} is not there; run 'audiosep plugin install'"
             continue

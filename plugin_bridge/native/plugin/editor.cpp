@@ -9,6 +9,7 @@
 #include <cstdio>
 
 USE_NAMESPACE_DISTRHO
+using audiosep::kModes;
 using audiosep::kPrompts;
 using audiosep::TextField;
 
@@ -25,10 +26,13 @@ constexpr float kWidth = DISTRHO_UI_DEFAULT_WIDTH, kHeight = DISTRHO_UI_DEFAULT_
 constexpr float kEdge = 20, kWide = kWidth - 2 * kEdge;
 
 /* Fields of text, from top to bottom: what they hold, and where. */
-enum Field { kText, kNegative, kName, kFields };
-const char *const kFieldKeys[] = {"prompt", "negative", "name"};
-const char *const kFieldLabels[] = {"Let me hear", "but not", "Name of this slot"};
-const Box kFieldBoxes[] = {{kEdge, 98, kWide, 34}, {kEdge, 154, 370, 30}, {410, 154, 190, 30}};
+enum Field { kText, kNegative, kName, kModel, kFields };
+const char *const kFieldKeys[] = {"prompt", "negative", "name", "model"};
+const char *const kFieldLabels[] = {"Let me hear", "but not", "Name of this slot", "Model"};
+/* What stands in an empty field. */
+const char *const kFieldHints[] = {"the hi-hat", "", "", "the server's own"};
+const Box kFieldBoxes[] = {{kEdge, 98, kWide, 34}, {kEdge, 154, 370, 30}, {410, 154, 190, 30},
+                           {420, 308, 180, 26}};
 
 const Box kStrengthBox = {kEdge, 214, 180, 26}, kMixBox = {220, 214, 180, 26};
 const Box kOutputBox = {kEdge, 256, 180, 28}, kModeBox = {220, 256, 240, 28};
@@ -51,7 +55,8 @@ Color light_color(Light light) {
     case Light::Connected: return Color(96, 200, 120);
     case Light::Starting: return Color(232, 196, 84);
     case Light::Late: return Color(236, 140, 64);
-    case Light::NoServer: return Color(224, 84, 80);
+    case Light::NoServer:
+    case Light::Refused: return Color(224, 84, 80);
     case Light::Off: break;
     }
     return kDim;
@@ -63,6 +68,7 @@ const char *light_word(Light light) {
     case Light::Starting: return "starting";
     case Light::Late: return "late";
     case Light::NoServer: return "no server";
+    case Light::Refused: return "refused";
     case Light::Off: break;
     }
     return "not running";
@@ -120,9 +126,10 @@ protected:
         for (unsigned i = 0; i < kFields; ++i) draw_field(Field(i));
         draw_slider(kStrengthBox, "Strength", kStrength, 0.25f, 4, "%.2f");
         draw_slider(kMixBox, "Mix", kMix, 0, 100, "%.0f %%");
-        const char *outputs[] = {"Target", "Residual"}, *modes[] = {"Render", "Mix", "Track"};
+        const char *outputs[] = {"Target", "Residual"};
+        const char *modes[kModes] = {"Render", "Mix", "Track", "Live"};
         draw_choice(kOutputBox, outputs, 2, unsigned(values_[kOutput]));
-        draw_choice(kModeBox, modes, 3, unsigned(values_[kMode]));
+        draw_choice(kModeBox, modes, kModes, unsigned(values_[kMode]));
         const char *mute[] = {"Mute"};
         draw_choice(kMuteBox, mute, 1, values_[kMute] >= 0.5f ? 0 : 1);
         const char *second[] = {"Residual bus"};
@@ -130,7 +137,7 @@ protected:
         char late[64];
         std::snprintf(late, sizeof late, "late %.1f s    unseparated in a bounce %.1f s",
                       double(values_[kLate]), double(values_[kFailed]));
-        label(kEdge, 308, late, 12, kDim);
+        label(kEdge, 321, late, 12, kDim);
     }
 
     bool onMouse(const MouseEvent &event) override {
@@ -151,8 +158,8 @@ protected:
             if (slot_box(i).holds(x, y)) choose(kPrompt, float(i + 1));
         for (unsigned i = 0; i < 2; ++i)
             if (part(kOutputBox, i, 2).holds(x, y)) choose(kOutput, float(i));
-        for (unsigned i = 0; i < 3; ++i)
-            if (part(kModeBox, i, 3).holds(x, y)) choose(kMode, float(i));
+        for (unsigned i = 0; i < kModes; ++i)
+            if (part(kModeBox, i, kModes).holds(x, y)) choose(kMode, float(i));
         if (kMuteBox.holds(x, y)) choose(kMute, values_[kMute] >= 0.5f ? 0.0f : 1.0f);
         if (kSecondBox.holds(x, y)) choose(kSecond, values_[kSecond] >= 0.5f ? 0.0f : 1.0f);
         if (kStrengthBox.holds(x, y)) dragged_ = kStrength;
@@ -216,7 +223,8 @@ private:
     unsigned slot() const { return std::min(unsigned(values_[kPrompt]) - 1, kPrompts - 1); }
 
     std::string key(unsigned field) const {
-        return kFieldKeys[field] + std::to_string(slot() + 1);
+        return field == kModel ? kFieldKeys[field]
+                               : kFieldKeys[field] + std::to_string(slot() + 1);
     }
 
     void show_slot() {
@@ -330,8 +338,8 @@ private:
             const float wide = textBounds(0, 0, words.c_str(), nullptr, bounds);
             panel({x, box.y + 5, wide, box.h - 10}, Color(70, 110, 140));
         }
-        if (words.empty() && !focused && i == kText)
-            label(x, y, "the hi-hat", size, Color(96, 98, 102));
+        if (words.empty() && !focused)
+            label(x, y, kFieldHints[i], size, Color(96, 98, 102));
         else
             label(x, y, words.c_str(), size, kInk);
         if (focused) {

@@ -76,6 +76,7 @@ bool somebody_listens() {
 /* A shell puts the server into a session of its own and ends at once, so that the server is never
  * a child of the host: no zombie, and no signal of the host's terminal. */
 bool start(const std::string &path) {
+    if (access(path.c_str(), X_OK) != 0) return false;
     char shell[] = "sh", option[] = "-c", name[] = "audiosep", serve[] = "serve";
     /* It ends by itself when no instance has been there for ten minutes. */
     char idle[] = "--idle-exit", seconds[] = "600";
@@ -118,19 +119,19 @@ std::string launcher_file() {
 
 Launch launch_server() {
     static std::mutex mutex;
+    /* The last try, whose outcome all instances are told until the next. */
+    static std::string tried;
     static Clock::time_point last;
-    static bool tried = false;
+    static Launch outcome = Launch::Waiting;
     const std::lock_guard<std::mutex> lock(mutex);
-    if (tried && Clock::now() - last < kBetweenTries) return Launch::Waiting;
-    if (somebody_listens()) return Launch::Waiting;
     const std::string path = program();
     if (path.empty()) return Launch::Unknown;
-    tried = true;
+    if (path == tried && Clock::now() - last < kBetweenTries) return outcome;
+    if (somebody_listens()) return Launch::Waiting;
+    tried = path;
     last = Clock::now();
-#ifndef _WIN32
-    if (access(path.c_str(), X_OK) != 0) return Launch::Failed;
-#endif
-    return start(path) ? Launch::Started : Launch::Failed;
+    outcome = start(path) ? Launch::Waiting : Launch::Failed;
+    return outcome == Launch::Waiting ? Launch::Started : outcome;
 }
 
 } // namespace audiosep

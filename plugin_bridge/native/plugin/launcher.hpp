@@ -8,7 +8,7 @@ namespace audiosep {
 
 enum class Launch { Started, Waiting, Unknown, Failed };
 
-/* At most once every ten seconds in a process, whatever the number of instances; of two servers
+/* A program is tried at most once every ten seconds in a process, whatever the number of instances; of two servers
  * that start together the second gives way by itself. May wait, some milliseconds: not for the
  * host's threads.
  * Unknown: no program is told, so `audiosep plugin install` was never run. */

@@ -15,7 +15,7 @@ namespace {
 constexpr uint32_t kFields = 5;
 /* In which a level moves to its new value. */
 constexpr float kGlideSeconds = 0.005f;
-constexpr uint32_t kLongestSeconds[] = {30, 3, 3};
+constexpr uint32_t kLongestSeconds[kModes] = {30, 3, 3, 3};
 
 float towards(float from, float to, float step) {
     return from < to ? std::min(from + step, to) : std::max(from - step, to);
@@ -27,7 +27,7 @@ Link::Link(const Format &format, const Words &words, unsigned prompt, uint32_t l
            bool offline)
     : format_(format), clock_of_output_(clock_of_output()), fixed_latency_(latency),
       glide_(1 / (kGlideSeconds * float(format.rate))) {
-    const uint32_t longest = kLongestSeconds[format.mode < 3 ? format.mode : 1] * format.rate;
+    const uint32_t longest = kLongestSeconds[format.mode < kModes ? format.mode : 1] * format.rate;
     fixed_latency_ = std::min(fixed_latency_, longest);
     capacity_ = longest + 2 * kChunk;
     ring_.reset(new float[size_t(kFields) * capacity_]());
@@ -41,6 +41,7 @@ Link::Link(const Format &format, const Words &words, unsigned prompt, uint32_t l
     audiosep_config config = audiosep_defaults(format.rate, kChannels);
     config.name = "AudioSep plug-in";
     config.address = std::getenv("AUDIOSEP_ADDRESS");
+    config.model = format.model.c_str();
     config.mode = static_cast<audiosep_mode>(format.mode);
     config.contract = offline ? AUDIOSEP_CONTRACT_RENDER : AUDIOSEP_CONTRACT_REALTIME;
     config.queries = texts;
@@ -49,7 +50,7 @@ Link::Link(const Format &format, const Words &words, unsigned prompt, uint32_t l
     config.latency = fixed_latency_;
     config.max_latency = longest;
     config.open_timeout_ms = 0;
-    client_ = audiosep_open(&config);
+    if (format.model.size() <= kModelBytes) client_ = audiosep_open(&config);
     for (unsigned i = 0; client_ && i < kPrompts; ++i)
         if (!words.prompts[i].negative.empty()) set_prompt(i, words.prompts[i]);
 }
@@ -72,7 +73,11 @@ bool Link::set_prompt(unsigned slot, const Prompt &prompt) {
 Health Link::health() const {
     Health health;
     if (!client_) {
-        health.error = "Memory or threads are short; the input plays on.";
+        health.failed = missed_;
+        health.refused = format_.model.size() > kModelBytes;
+        health.error = health.refused ? "A model's name has at most " + std::to_string(kModelBytes) +
+                                            " bytes; shorten it."
+                                      : "Memory or threads are short; the input plays on.";
         return health;
     }
     const audiosep_stats stats = audiosep_statistics(client_);
@@ -82,6 +87,9 @@ Health Link::health() const {
     health.late = stats.late + stats.substituted;
     health.failed = stats.failed - failed_before_ + missed_;
     health.error = text;
+    /* "CODE: sentence", where the code blames what the stream asks for. */
+    health.refused = !health.connected && health.error.compare(0, 4, "bad-") == 0;
+    if (health.refused) health.error.erase(0, health.error.find(": ") + 2);
     return health;
 }
 
@@ -99,7 +107,7 @@ void Link::render(bool offline, bool server) {
         missed_ = 0;
     }
     bounces_ = offline;
-    alone_ = offline && !server;
+    alone_ = offline && !(client_ && server);
     if (client_)
         audiosep_set_contract(client_, !server   ? AUDIOSEP_CONTRACT_REALTIME
                                        : offline ? AUDIOSEP_CONTRACT_RENDER

@@ -31,11 +31,15 @@ struct Levels {
 
 struct Format {
     uint32_t rate = 48000, mode = 1;
-    bool operator==(const Format &to) const { return rate == to.rate && mode == to.mode; }
+    std::string model; /* "" is the server's own */
+    bool operator==(const Format &to) const {
+        return rate == to.rate && mode == to.mode && model == to.model;
+    }
 };
 
 struct Health {
     bool connected = false;
+    bool refused = false; /* by a server that will not think better of it */
     uint64_t late = 0;   /* frames whose answer was late, or made with masks that stood in */
     uint64_t failed = 0; /* frames of the last bounce that nobody separated */
     std::string error;
@@ -47,7 +51,7 @@ public:
     static constexpr uint32_t kChunk = 1024;
 
     /* Never waits for a server. May be without a client (`alive()` false) where memory or threads
-     * are short: then it only delays the mixture. */
+     * are short, or no server takes the name of the model: then it only delays the mixture. */
     Link(const Format &format, const Words &words, unsigned prompt, uint32_t latency,
          bool offline);
     ~Link();

@@ -29,7 +29,7 @@ const Declared kDeclared[kParameters] = {
     {"Output", "output", "", kParameterIsAutomatable | kSteps, 0, 0, 1},
     {"Mute", "mute", "", kParameterIsAutomatable | kParameterIsBoolean, 0, 0, 1},
     {"Residual bus", "residual_bus", "", kParameterIsAutomatable | kParameterIsBoolean, 0, 0, 1},
-    {"Mode", "mode", "", kSteps, 1, 0, 2},
+    {"Mode", "mode", "", kSteps, 1, 0, float(kModes - 1)},
     {"Offline", "offline", "", kParameterIsBoolean, 0, 0, 1},
     {"Connected", "connected", "", kParameterIsOutput | kParameterIsBoolean, 0, 0, 1},
     {"Late", "late", "s", kParameterIsOutput, 0, 0, 3600},
@@ -84,10 +84,11 @@ void AudioSepPlugin::initParameter(uint32_t index, Parameter &parameter) {
     parameter.unit = declared.unit;
     parameter.hints = declared.hints;
     parameter.ranges = ParameterRanges(declared.value, declared.least, declared.most);
-    const char *outputs[] = {"Target", "Residual"}, *modes[] = {"Render", "Mix", "Track"};
+    const char *outputs[] = {"Target", "Residual"};
+    const char *modes[kModes] = {"Render", "Mix", "Track", "Live"};
     const bool output = index == kOutput;
     if (!output && index != kMode) return;
-    parameter.enumValues.count = output ? 2 : 3;
+    parameter.enumValues.count = output ? 2 : kModes;
     parameter.enumValues.restrictedMode = true;
     parameter.enumValues.values = new ParameterEnumerationValue[parameter.enumValues.count];
     for (uint8_t i = 0; i < parameter.enumValues.count; ++i) {
@@ -100,7 +101,7 @@ void AudioSepPlugin::initState(uint32_t index, State &state) {
     const std::string &key = Words::keys()[index];
     state.key = state.label = key.c_str();
     state.defaultValue = Words().get(key).c_str();
-    if (key != "latency" && key != "failed" && key != "version")
+    if (key != "latency" && key != "failed" && key != "reason" && key != "version")
         state.hints = kStateIsHostWritable;
 }
 
@@ -133,11 +134,14 @@ void AudioSepPlugin::parameterPoint(uint32_t index, float value, uint32_t frame)
 Format AudioSepPlugin::wanted() const {
     Format format;
     format.rate = uint32_t(std::lround(std::min(std::max(getSampleRate(), 1000.0), 384000.0)));
-    format.mode = unsigned(values_[kMode].load());
+    format.mode = mode();
+    format.model = words_.model;
     return format;
 }
 
 bool AudioSepPlugin::renders() const { return offline_ || values_[kOffline] >= 0.5f; }
+
+unsigned AudioSepPlugin::mode() const { return unsigned(values_[kMode].load()); }
 
 unsigned AudioSepPlugin::prompt() const { return unsigned(values_[kPrompt].load()) - 1; }
 
@@ -162,9 +166,10 @@ String AudioSepPlugin::getState(const char *key) const {
     const std::lock_guard<std::mutex> lock(mutex_);
     if (std::string(key) == "latency" && connected_once_ && link_) {
         const Format &format = link_->format();
-        return String(saved_latency(format.mode, format.rate, latency_).c_str());
+        return String(saved_latency(format.mode, format.rate, latency_, format.model).c_str());
     }
     if (std::string(key) == "failed") return String(failed_seconds());
+    if (std::string(key) == "reason") return String(status_.reason.c_str());
     return String(words_.get(key).c_str());
 }
 
@@ -182,8 +187,9 @@ void AudioSepPlugin::setState(const char *key, const char *value) {
             silent |= uint32_t(!heard) << i;
         }
         silent_prompts_ = silent;
+        stale_ = active_ && !(link_->format() == wanted());
     }
-    if (name == "latency" && !active_) tell_latency();
+    if ((name == "latency" || name == "model") && !active_) tell_latency();
 }
 
 void AudioSepPlugin::offlineChanged(bool offline) { offline_ = offline; }
@@ -222,6 +228,7 @@ void AudioSepPlugin::activate() {
         link_->reset();
     playing_ = link_.get();
     point_count_ = 0;
+    stale_ = false;
     latency_ = playing_->latency();
     setLatency(latency_);
     active_ = true;
@@ -247,6 +254,7 @@ void AudioSepPlugin::keep() {
             link_ = make_link();
             next_ = link_.get();
         }
+        stale_ = active_ && link_ && !(link_->format() == wanted());
         if (link_) look_after(*link_);
         wake_.wait_for(lock, kTick);
     }
@@ -272,14 +280,15 @@ void AudioSepPlugin::look_after(Link &link) {
         now.reason = late_ticks_ ? "The server answers late: the mixture stands in." : health.error;
     } else {
         Launch launched = Launch::Waiting;
-        if (ticks_ >= kTicksToLaunch) {
+        if (ticks_ >= kTicksToLaunch && !health.refused) {
             mutex_.unlock();
             launched = launch_server();
             mutex_.lock();
         }
-        const bool hopeless = launched == Launch::Unknown || launched == Launch::Failed;
+        const bool hopeless =
+            health.refused || launched == Launch::Unknown || launched == Launch::Failed;
         if (hopeless) hopeless_ = true;
-        now.light = hopeless ? Light::NoServer : Light::Starting;
+        now.light = health.refused ? Light::Refused : hopeless ? Light::NoServer : Light::Starting;
         now.reason = launched == Launch::Unknown
                          ? "No server runs: run \"audiosep plugin install\" or \"audiosep serve\"."
                      : launched == Launch::Failed
@@ -297,29 +306,39 @@ void AudioSepPlugin::look_after(Link &link) {
 
 /* ---- Audio thread ------------------------------------------------------------------------ */
 
-/* In a bounce nothing is played, so it may wait: for the first connection, or the certainty that
- * there will be none. */
+/* The link that the keeper has made for another mode or model. */
+void AudioSepPlugin::take_next() {
+    if (Link *next = next_.exchange(nullptr)) {
+        done_ = playing_;
+        playing_ = next;
+    }
+}
+
+/* In a bounce nothing is played, so it may wait: for the link of a mode or model that is chosen
+ * with its first block, for the first connection, or the certainty that there will be none. */
 void AudioSepPlugin::wait_for_server() {
     const auto until = std::chrono::steady_clock::now() + kLongestStart;
+    while ((stale_ || playing_->format().mode != mode()) && std::chrono::steady_clock::now() < until) {
+        wake_.notify_all();
+        std::this_thread::sleep_for(std::chrono::milliseconds(2));
+        take_next();
+    }
     while (!connected_once_ && !hopeless_ && std::chrono::steady_clock::now() < until)
         std::this_thread::sleep_for(std::chrono::milliseconds(2));
     if (!connected_once_) hopeless_ = true;
 }
 
 void AudioSepPlugin::run(const float **inputs, float **outputs, uint32_t frames) {
-    if (Link *next = next_.exchange(nullptr)) {
-        done_ = playing_;
-        playing_ = next;
-    }
+    take_next();
     if (!playing_) {
         for (uint32_t c = 0; c < DISTRHO_PLUGIN_NUM_OUTPUTS; ++c)
             if (outputs[c]) std::fill_n(outputs[c], frames, 0.0f);
         point_count_ = 0;
         return;
     }
-    Link &link = *playing_;
     const bool offline = renders();
     if (offline) wait_for_server();
+    Link &link = *playing_;
     link.render(offline, connected_once_ && !hopeless_);
     link.transport(getTimePosition().playing, int64_t(getTimePosition().frame));
     std::sort(points_.begin(), points_.begin() + point_count_,

@@ -22,13 +22,13 @@ enum Parameters : uint32_t {
     kOutput,   /* target, residual */
     kMute,
     kSecond,   /* the residual on the second bus, which some hosts mix in unasked */
-    kMode,     /* render, mix, track */
+    kMode,     /* render, mix, track, live */
     kOffline,  /* every frame separated; LV2 hosts set it when they bounce */
     kConnected, kLate, kFailed, /* tell the host */
     kParameters
 };
 
-enum class Light { Off, Connected, Starting, Late, NoServer };
+enum class Light { Off, Connected, Starting, Late, NoServer, Refused };
 
 struct Status {
     Light light = Light::Off;
@@ -77,11 +77,13 @@ private:
     static constexpr uint32_t kMostPoints = 512;
 
     audiosep::Format wanted() const;
+    unsigned mode() const;
     unsigned prompt() const;
     bool renders() const;
     audiosep::Levels levels() const;
     std::unique_ptr<audiosep::Link> make_link();
     void tell_latency();
+    void take_next();
     void wait_for_server();
     float failed_seconds() const;
     void keep();
@@ -97,6 +99,8 @@ private:
     std::array<Point, kMostPoints> points_;
     uint32_t point_count_ = 0;
 
+    /* A bounce waits until the keeper has made the link for what was chosen. */
+    std::atomic<bool> stale_{false};
     /* From the keeper to the audio thread and back. */
     std::atomic<audiosep::Link *> next_{nullptr}, done_{nullptr};
 

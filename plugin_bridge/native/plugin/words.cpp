@@ -8,16 +8,16 @@ namespace audiosep {
 
 namespace {
 
-const char *const kModes[] = {"render", "mix", "track"};
+const char *const kModeNames[kModes] = {"render", "mix", "track", "live"};
 
-/* Latency and slack of the shipped model, as `audiosep serve` tells them. */
+/* Latency and slack of the shipped models, as `audiosep serve` tells them. */
 struct Known {
-    uint32_t rate, frames[3]; /* render, mix, track */
+    uint32_t rate, frames[kModes]; /* render, mix, track, live */
 };
 const Known kKnown[] = {
-    {44100, {1080700, 64636, 15420}},   {48000, {1175677, 69757, 16189}},
-    {88200, {2161398, 129270, 30839}},  {96000, {2351353, 139513, 32377}},
-    {176400, {4323709, 259453, 62591}}, {192000, {4711805, 288125, 73853}},
+    {44100, {28957, 28957, 15051, 1538}},     {48000, {31519, 31519, 16383, 1674}},
+    {88200, {57916, 57916, 30104, 3077}},     {96000, {63039, 63039, 32767, 3349}},
+    {176400, {115834, 115834, 60210, 6155}}, {192000, {126079, 126079, 65535, 6699}},
 };
 
 /* Bytes of the UTF-8 character at the start of a text; 0 if there is none. */
@@ -63,7 +63,7 @@ const std::vector<std::string> &Words::keys() {
         for (unsigned i = 0; i < kPrompts; ++i)
             for (const char *name : {"prompt", "negative", "name"})
                 made.push_back(numbered(name, i));
-        made.insert(made.end(), {"model", "latency", "failed", "version"});
+        made.insert(made.end(), {"model", "latency", "failed", "reason", "version"});
         return made;
     }();
     return all;
@@ -109,9 +109,11 @@ std::string fault(const Prompt &prompt) {
 uint32_t known_latency(const Words &words, unsigned mode, double rate) {
     char name[16];
     unsigned long hertz = 0, frames = 0;
-    mode = mode < 3 ? mode : 1;
-    if (std::sscanf(words.latency.c_str(), "%15s %lu %lu", name, &hertz, &frames) == 3 &&
-        kModes[mode] == std::string(name) && std::fabs(rate - double(hertz)) < 0.5 && frames > 0 &&
+    int end = 0;
+    mode = mode < kModes ? mode : 1;
+    if (std::sscanf(words.latency.c_str(), "%15s %lu %lu%n", name, &hertz, &frames, &end) == 3 &&
+        words.latency.substr(size_t(end)) == (words.model.empty() ? "" : " " + words.model) &&
+        kModeNames[mode] == std::string(name) && std::fabs(rate - double(hertz)) < 0.5 && frames > 0 &&
         frames <= 30 * hertz)
         return uint32_t(frames);
     const Known *nearest = kKnown;
@@ -120,9 +122,9 @@ uint32_t known_latency(const Words &words, unsigned mode, double rate) {
     return uint32_t(std::ceil(nearest->frames[mode] * rate / nearest->rate));
 }
 
-std::string saved_latency(unsigned mode, double rate, uint32_t frames) {
-    return std::string(kModes[mode < 3 ? mode : 1]) + " " + std::to_string(std::lround(rate)) +
-           " " + std::to_string(frames);
+std::string saved_latency(unsigned mode, double rate, uint32_t frames, const std::string &model) {
+    return std::string(kModeNames[mode < kModes ? mode : 1]) + " " + std::to_string(std::lround(rate)) +
+           " " + std::to_string(frames) + (model.empty() ? "" : " " + model);
 }
 
 } // namespace audiosep

@@ -11,9 +11,13 @@
 namespace audiosep {
 
 constexpr unsigned kPrompts = 8;
+constexpr unsigned kModes = 4; /* render, mix, track, live */
 
 /* Characters of a prompt that a server takes (PROTOCOL.md, section 3). */
 constexpr size_t kPromptCharacters = 512;
+
+/* Bytes of a model's name. */
+constexpr size_t kModelBytes = 63;
 
 /* Of the state that this version writes. */
 constexpr int kStateVersion = 1;
@@ -26,11 +30,12 @@ struct Prompt {
 struct Words {
     std::array<Prompt, kPrompts> prompts;
     std::string model;   /* "" is the server's own */
-    std::string latency; /* "MODE RATE FRAMES", as a server last told */
+    std::string latency; /* "MODE RATE FRAMES MODEL", as a server last told */
     int version = kStateVersion;
 
     /* Names of all that is saved, in the order of DPF's state indices. "failed" is none of the
-     * words: seconds of the last bounce that were not separated, for hosts without eyes. */
+     * words: seconds of the last bounce that were not separated, for hosts without eyes; neither
+     * is "reason", why something is not as it should be, for people. */
     static const std::vector<std::string> &keys();
     std::string get(const std::string &key) const;
     /* Takes any bytes: those that are not UTF-8 and control characters become spaces. */
@@ -46,11 +51,11 @@ size_t characters(const std::string &text);
 /* Why a prompt cannot be sent, a sentence for people; empty if it can. */
 std::string fault(const Prompt &prompt);
 
-/* Frames from input to output: what was saved for this mode and rate, or else what the shipped
- * model needs in a server with its usual slack. */
+/* Frames from input to output: what was saved for this mode, rate and model, or else what the shipped
+ * models need in a server with its usual slack. */
 uint32_t known_latency(const Words &words, unsigned mode, double rate);
 
-std::string saved_latency(unsigned mode, double rate, uint32_t frames);
+std::string saved_latency(unsigned mode, double rate, uint32_t frames, const std::string &model);
 
 } // namespace audiosep
 

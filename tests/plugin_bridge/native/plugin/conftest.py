@@ -41,8 +41,10 @@ def home(tmp_path, monkeypatch):
 def separated(separator):
     """What the engine gives at 48 kHz, in time with the mixture: (channels, frames)."""
 
-    def separate(audio, query="Drum kit", **levels):
-        engine = StreamingSeparator([query], 48_000, len(audio), "mix", separator, **levels)
+    def separate(audio, query="Drum kit", mode="mix", model=None, **levels):
+        # "live" has a model of its own.
+        shared = model or (separator if mode != "live" else None)
+        engine = StreamingSeparator([query], 48_000, len(audio), mode, shared, **levels)
         late = engine.latency_samples
         # Hosts feed silence behind the end.
         out = engine.process(np.pad(audio, ((0, 0), (0, late + 48_000))))

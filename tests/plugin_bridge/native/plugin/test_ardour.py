@@ -143,11 +143,7 @@ def _write_presets(vst3, home):
     (bundle / "preset.ttl").write_text(preset)
 
 
-# In LV2 ardour7-export does not always end; why is not known.
-HANGS = pytest.mark.skip(reason="ardour7-export with the LV2 plug-in does not always end")
-
-
-@pytest.mark.parametrize("kind", ["VST3", pytest.param("LV2", marks=HANGS)])
+@pytest.mark.parametrize("kind", ["VST3", "LV2"])
 def test_an_export_is_what_the_engine_gives(session, separated, music, kind):
     audio = music(2, 2 * RATE)
     made = session(audio, kind)
