@@ -151,15 +151,15 @@ def _as_finding(subject: str) -> Iterator[list[Finding]]:
 
 def _place(separator: Any) -> Finding:
     from audiosep_core.model.bundle import SEPARATOR
-    from audiosep_core.runtime.placement import node_placement
+    from audiosep_core.model.streaming_config import StreamingConfig
+    from audiosep_core.runtime.placement import example_feed, node_placement
 
     config, provider = separator.bundle.config, separator.estimator.provider
-    feed = {
-        "magnitude": np.ones((1, 1, config.frame_multiple, config.bins), np.float32),
-        "condition": np.zeros((1, config.condition_size), np.float32),
-    }
+    steps = isinstance(config, StreamingConfig)
+    frames = config.step_frames if steps else config.frame_multiple
     graph = separator.bundle.path(SEPARATOR)
-    placement = node_placement(graph, list(dict.fromkeys([provider, CPU])), feed)
+    providers = list(dict.fromkeys([provider, CPU]))
+    placement = node_placement(graph, providers, example_feed(graph, frames))
     nodes = {name: sum(operators.values()) for name, operators in placement.items()}
     text = ", ".join(f"{count} nodes on {name}" for name, count in nodes.items())
     level: Severity = "ok" if set(nodes) == {provider} else "note"

@@ -114,6 +114,11 @@ class QueryEncoder:
         return bool(self._known(check_queries(query)))
 
     @property
+    def packed(self) -> list[str]:
+        """The queries of all packs, each once."""
+        return list(dict.fromkeys(query for pack in self._packs for query in pack.queries))
+
+    @property
     def cache_folder(self) -> Path:
         """Where embeddings are kept between runs."""
         return self._cache.path.parent

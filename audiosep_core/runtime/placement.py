@@ -8,7 +8,27 @@ from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import numpy as np
 from numpy.typing import NDArray
+
+
+def example_feed(graph: Path, frames: int) -> dict[str, NDArray[np.float32]]:
+    """Ones for every input of a graph of either form: one query, so many frames.
+
+    Args:
+        graph: ``separator.onnx``.
+        frames: What the network takes at a time, or a multiple of it.
+    """
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(str(graph), providers=["CPUExecutionProvider"])
+    return {
+        value.name: np.ones(
+            [1, *(size if isinstance(size, int) else frames for size in value.shape[1:])],
+            np.float32,
+        )
+        for value in session.get_inputs()
+    }
 
 
 def node_placement(

@@ -7,6 +7,7 @@ delays or filters anything, and what lies above the network's bins follows its m
 from __future__ import annotations
 
 import math
+from collections import defaultdict
 
 import numpy as np
 from numpy.typing import NDArray
@@ -162,7 +163,7 @@ class ResampledStream:
     """A :class:`SteppedStream` at 48 kHz for rates that cannot be divided into frames.
 
     Arguments and methods are those of :class:`SteppedStream`. What the resamplers leave out, near
-    the top of the band, stays in the residual. Changes come at a sample of 48 kHz.
+    the top of the band, counts as what no stem claims. Changes come at a sample of 48 kHz.
     """
 
     def __init__(
@@ -183,7 +184,9 @@ class ResampledStream:
             estimator, selection, INNER_RATE, channels, summed, call_frames, inner
         )
         self._down = Resampler(sample_rate, INNER_RATE, channels)
-        self._up = Resampler(INNER_RATE, sample_rate, self._rows * channels)
+        self._up = Resampler(INNER_RATE, sample_rate, (self._rows + 1) * channels)
+        #: For what the resamplers leave out: no stem has any of it, the mixture has.
+        self._levels = Levels(selection, summed, sample_rate)
         self._mixture = Fifo((channels,))
         self._pad = self._left
         if self._pad:
@@ -194,7 +197,9 @@ class ResampledStream:
         ratio = INNER_RATE / self._rate
         asked = 0 if position <= 0 else round((position + self._pad) * ratio)
         at = self._stream.select(selection, asked)
-        return position if at == asked else math.ceil(at / ratio) - self._pad
+        begins = position if at == asked else math.ceil(at / ratio) - self._pad
+        self._levels.change(selection, max(begins + self._pad, self._levels.position) if at else 0)
+        return begins
 
     def push(self, block: NDArray[np.float32]) -> NDArray[np.float32]:
         """As :meth:`SteppedStream.push`."""
@@ -210,13 +215,16 @@ class ResampledStream:
         return self._emit(np.pad(rest, ((0, 0), (0, missing))))
 
     def _flat(self, rows: NDArray[np.float32]) -> NDArray[np.float32]:
-        return rows[:-1].reshape(self._rows * self._channels, rows.shape[-1])
+        return rows.reshape((self._rows + 1) * self._channels, rows.shape[-1])
 
     def _emit(self, flat: NDArray[np.float32]) -> NDArray[np.float32]:
         count = min(flat.shape[-1], len(self._mixture))
-        stems = flat[:, :count].reshape(self._rows, self._channels, count)
+        rows = flat[:, :count].reshape(self._rows + 1, self._channels, count)
         mixture = self._mixture.pop(count)
-        rows = np.concatenate([stems, (mixture - stems.sum(0))[None]])
+        left_out = mixture - rows.sum(0)
+        silent = defaultdict(lambda: np.zeros_like(left_out))
+        rows = rows + self._levels.mix(silent, left_out)
+        rows[-1] = mixture - rows[:-1].sum(0)
         dropped = min(self._left, count)
         self._left -= dropped
         return rows[..., dropped:]

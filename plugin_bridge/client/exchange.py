@@ -113,6 +113,10 @@ class Exchange:
         message = Statistics("prometheus" if prometheus else "json")
         return self._ask(self._protocol.statistics(0 if server else _STREAM, message))
 
+    def listing(self, model: str = "") -> bytes:
+        """Ask what there is."""
+        return self._ask(self._protocol.listing(model))
+
     def ping(self) -> bytes:
         """Tell the server that the connection is still wanted."""
         return self._protocol.plain(Type.PING)

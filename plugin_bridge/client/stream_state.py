@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import abc
 import dataclasses
-import functools
 import sys
 from typing import Any, Literal, get_args
 
@@ -15,6 +14,7 @@ from audiosep_core.errors import AudioSepError, BridgeError
 from audiosep_core.settings import Delta, Settings
 from audiosep_core.signal.fifo import Fifo
 from plugin_bridge.client.alignment import Alignment
+from plugin_bridge.client.asked import Asked, PendingDelta
 from plugin_bridge.client.exchange import Exchange
 from plugin_bridge.live.blocks import as_block, is_broken
 from plugin_bridge.protocol.messages import Change, Contract, Opened
@@ -26,26 +26,10 @@ _PORTION_SECONDS = 0.01
 Missing = Literal["error", "mixture", "silence"]
 
 
-@dataclasses.dataclass
-class PendingDelta:
-    """A change that was asked for and is neither confirmed nor refused.
-
-    Attributes:
-        delta: What changes.
-        position: Frame of the mixture, on the time line of the origin, at which it is heard.
-        sequence: Number of the message that said it on the present connection; None until then.
-    """
-
-    delta: StreamDelta
-    position: int
-    sequence: int | None = None
-
-
 class StreamState(abc.ABC):
     """All that a client knows of a stream: what is asked, what sounds when, and counters.
 
-    What is asked is what the server has confirmed, and the changes on their way, folded in. A
-    server that is new to the stream is asked for what is confirmed, and told the changes again.
+    A server that is new to the stream is asked for what is confirmed, and told the changes again.
 
     Args:
         request: What was asked for.
@@ -65,14 +49,8 @@ class StreamState(abc.ABC):
         if missing not in get_args(Missing):
             named = ", ".join(map(repr, get_args(Missing)))
             raise ValueError(f"missing must be one of {named}, not {missing!r}")
-        self._confirmed = dataclasses.replace(request, slack=opened.slack)
-        #: What held at the first frame of the past, and what was confirmed since.
-        self._held = self._confirmed
-        self._told: list[PendingDelta] = []
+        self._asked = Asked(dataclasses.replace(request, slack=opened.slack))
         self._missing = missing
-        self._pending: list[PendingDelta] = []
-        #: What the server said to changes that it refused, until somebody is told.
-        self._refused: list[Exception] = []
         self._opened = opened
         self._exchange: Exchange | None = None
         form = request.format
@@ -92,6 +70,10 @@ class StreamState(abc.ABC):
         self.last_error: Exception | None = None
         #: Why there is no connection.
         self._why: AudioSepError | None = None
+
+    @property
+    def _confirmed(self) -> StreamRequest:
+        return self._asked.confirmed
 
     @property
     def sample_rate(self) -> int:
@@ -137,7 +119,7 @@ class StreamState(abc.ABC):
     @property
     def settings(self) -> Settings:
         """What is separated once all that was asked for is in effect."""
-        return self._wish().settings
+        return self._asked.wish().settings
 
     @property
     def strength(self) -> float:
@@ -160,8 +142,7 @@ class StreamState(abc.ABC):
     @property
     def contract(self) -> Contract:
         """The contract, "realtime" or "render"; can be set while the stream runs."""
-        said = (item.delta.contract for item in reversed(self._pending))
-        return next((contract for contract in said if contract), self._confirmed.contract)
+        return self._asked.contract
 
     @contract.setter
     def contract(self, value: Contract) -> None:
@@ -185,17 +166,9 @@ class StreamState(abc.ABC):
         """
         self._change(StreamDelta(delta), position)
 
-    def _wish(self) -> StreamRequest:
-        """What is confirmed, and the changes on their way folded in."""
-        deltas = (item.delta for item in self._pending)
-        return functools.reduce(StreamRequest.changed, deltas, self._confirmed)
-
     def _change(self, delta: StreamDelta, position: int | None = None) -> None:
-        # What could be refused here, the number of stems, no change on its way changes.
-        self._confirmed.changed(delta)
         at = self.origin + self._alignment.pushed if position is None else position
-        item = PendingDelta(delta, at)
-        self._pending.append(item)
+        item = self._asked.add(delta, at)
         if self._exchange is None:
             self._seek()
         else:
@@ -211,17 +184,14 @@ class StreamState(abc.ABC):
 
     def _settle(self, sequence: int, position: int, refused: Exception | None) -> None:
         """The server's answer to a change: where it took effect, or why it did not."""
-        item = next(item for item in self._pending if item.sequence == sequence)
-        self._pending.remove(item)
         if refused is None:
-            self._confirmed = self._confirmed.changed(item.delta)
             assert self._exchange is not None
             if not self._exchange.has_origin:
                 position += self.origin + self._alignment.base
-            self._told.append(PendingDelta(item.delta, position))
+            self._asked.confirm(sequence, position)
         else:
             self.last_error = refused
-            self._refused.append(refused)
+            self._asked.refuse(sequence, refused)
 
     @abc.abstractmethod
     def _say_change(self, change: Change) -> int | None:
@@ -253,12 +223,7 @@ class StreamState(abc.ABC):
         self._past.push(block)
         room = self.latency_samples + self._opened.preroll + self._portion + block.shape[1]
         self._past.drop(max(0, len(self._past) - room))
-        self._hold(self._past_begin)
-
-    def _hold(self, position: int) -> None:
-        """Fold in what was confirmed up to a frame."""
-        while self._told and self._told[0].position <= position:
-            self._held = self._held.changed(self._told.pop(0).delta)
+        self._asked.hold(self._past_begin)
 
     @property
     def _past_begin(self) -> int:
@@ -280,17 +245,9 @@ class StreamState(abc.ABC):
         # In the portions in which the server took it before: others give other last bits.
         first -= first % self._portion
         begin = max(self.origin + first, self._past_begin)
-        self._hold(begin)
-        # A contract that held meanwhile is of no concern to a bounce.
-        self._pending = [
-            PendingDelta(StreamDelta(item.delta.settings), item.position)
-            for item in self._told
-            if item.delta.settings.named()
-        ] + self._pending
-        self._told.clear()
-        self._held = self._confirmed = dataclasses.replace(self._held, contract="render")
+        held = self._asked.rewind(begin)
         past = self._past.peek(len(self._past))[:, begin - self._past_begin :]
-        return dataclasses.replace(self._held, origin=begin), past.copy()
+        return dataclasses.replace(held, origin=begin), past.copy()
 
     def _adopt(self, exchange: Exchange, base: int | None = None) -> None:
         """Go on over a connection on which the stream is open.
@@ -304,12 +261,11 @@ class StreamState(abc.ABC):
         self._alignment.reopen(base)
         self._gave_up = False
         self._exchange = exchange
-        for item in self._pending:
-            item.sequence = None
+        self._asked.unsay()
         begins = self.origin + self._alignment.base
         if base is None and exchange.has_origin and begins != self._confirmed.origin:
             self._say_origin(begins)
-        for item in list(self._pending):
+        for item in list(self._asked.pending):
             if self._exchange is exchange:
                 self._say(item)
 
@@ -363,8 +319,8 @@ class StreamState(abc.ABC):
             QueryError, ModeError, ValueError: It did, and in the contract "render" nobody wants
                 audio without them.
         """
-        while self._refused:
-            error = self._refused.pop(0)
+        while self._asked.refused:
+            error = self._asked.refused.pop(0)
             if self.contract == "render":
                 raise error
 
@@ -401,16 +357,12 @@ class StreamState(abc.ABC):
         )
 
     def _restarted(self, origin: int = 0) -> None:
-        self._held = self._confirmed
-        self._told.clear()
+        self._asked.restart()
         self._past.drop(len(self._past))
         self._complained = self._gave_up = self._interrupted = False
         self._alignment.restart()
         self.origin = origin
         self.replaced_blocks = 0
-        # Their positions counted from what has ended.
-        for item in self._pending:
-            item.position = 0
 
     def _figures(self) -> dict[str, Any]:
         return {

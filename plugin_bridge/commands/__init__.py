@@ -4,7 +4,8 @@ The top of this package. This module is read for every ``audiosep --help``: it i
 
 Imports: audiosep_core.commands, audiosep_core.demo, audiosep_core.files, audiosep_core.model,
 audiosep_core.runtime, audiosep_core.separator, audiosep_core.settings, audiosep_core.signal,
-plugin_bridge.address, plugin_bridge.client, plugin_bridge.client.sync, plugin_bridge.desk,
+plugin_bridge.address, plugin_bridge.client, plugin_bridge.client.sync, plugin_bridge.conformance,
+plugin_bridge.desk,
 plugin_bridge.live, plugin_bridge.plugin, plugin_bridge.protocol, plugin_bridge.server;
 click, numpy, rich, sounddevice.
 """
@@ -35,6 +36,16 @@ COMMANDS = {
     "plugin install": LazyCommand(
         "plugin_bridge.commands.plugin_install",
         "Build the plug-in and install it for hosts.",
+        "cpu",
+    ),
+    "bridge": LazyCommand(
+        "plugin_bridge.commands.bridge",
+        "For authors of servers and clients of the bridge.",
+        "cpu",
+    ),
+    "bridge check": LazyCommand(
+        "plugin_bridge.commands.bridge_check",
+        "Whether a server keeps to the protocol.",
         "cpu",
     ),
     "bench stream": LazyCommand(

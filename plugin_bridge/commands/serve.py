@@ -8,6 +8,7 @@ import json
 import logging
 import os
 import signal
+import socket
 import sys
 import threading
 from pathlib import Path
@@ -77,8 +78,11 @@ def command(
     """Run the bridge: plug-in front-ends stream audio through the separator.
 
     Listens on a Unix-domain socket that only this user can open, or with --tcp on a port of this
-    machine, guarded by a token in a file that only this user can read.
+    machine, guarded by a token in a file that only this user can read. Where a socket unit of
+    systemd listens for it (LISTEN_FDS), it takes that socket.
     """
+    from plugin_bridge.server.listener import inherited_socket
+
     if path is not None and tcp is not None:
         raise click.UsageError("--socket and --tcp exclude each other; give one of them")
     if (as_json or prometheus) and not status:
@@ -91,11 +95,18 @@ def command(
     if status:
         _show_status(address, as_json, prometheus)
     else:
-        _serve(address, model, device, threads, packs, log_path, idle_exit)
+        handed = inherited_socket()
+        if handed is not None and (path is not None or tcp is not None):
+            raise click.UsageError(
+                "the system listens for this process already; leave --socket and --tcp out"
+            )
+        inherited, address = handed or (None, address)
+        _serve(address, inherited, model, device, threads, packs, log_path, idle_exit)
 
 
 def _serve(
     address: Address,
+    inherited: socket.socket | None,
     model: str,
     device: Device,
     threads: int,
@@ -127,7 +138,9 @@ def _serve(
     if hasattr(signal, "SIGHUP"):
         # The terminal that it was started in may close.
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
-    server.serve(lambda bound: click.echo(f"ready on {bound} (Ctrl-C ends it)"), idle_exit)
+    server.serve(
+        lambda bound: click.echo(f"ready on {bound} (Ctrl-C ends it)"), idle_exit, inherited
+    )
     if any(not thread.daemon for thread in threading.enumerate()[1:]):
         # A text encoder or a model that loads cannot be interrupted; all that is kept is kept.
         logging.shutdown()

@@ -14,6 +14,7 @@ from plugin_bridge.protocol.messages import (
     Challenge,
     Change,
     Hello,
+    Listing,
     Message,
     MessageError,
     Open,
@@ -34,6 +35,7 @@ _WITH_MESSAGE = (
     Type.OPENED,
     Type.CHANGED,
     Type.LATENCY,
+    Type.LISTED,
     Type.ERROR,
 )
 
@@ -138,6 +140,10 @@ class ClientProtocol:
     def statistics(self, stream: int = 0, message: Statistics | None = None) -> bytes:
         """Ask for the numbers of a stream, or of the server."""
         return self._message(stream, message or Statistics())
+
+    def listing(self, model: str = "") -> bytes:
+        """Ask for the models, and for the known queries of one; from version 2 on."""
+        return self._message(0, Listing(model))
 
     def plain(self, kind: Type, stream: int = 0, payload: bytes = b"") -> bytes:
         """FLUSH, CLOSE or PING."""

@@ -21,6 +21,7 @@ class Limits:
         query_characters: Of a query, as sent.
         changes: Of a stream, that are not in effect yet.
         answer_bytes: Largest payload of one AUDIO message of a server.
+        client_bytes: Sound that the streams of one connection hold.
         window_seconds: Sound in one window of a mode of one's own.
         idle_seconds: Without a message, after which a connection is closed.
         hello_seconds: Within which a connection must have said who it is.
@@ -37,6 +38,7 @@ class Limits:
     query_characters: int = 512
     changes: int = 1024
     answer_bytes: int = 67_108_864
+    client_bytes: int = 1 << 30
     window_seconds: int = 30
     idle_seconds: int = 300
     hello_seconds: int = 5

@@ -196,6 +196,38 @@ class Latency:
 
 
 @dataclasses.dataclass(frozen=True)
+class Listing:
+    """Asks what there is: the models, and the queries that ``model`` knows beforehand.
+
+    Attributes:
+        model: As in :class:`Open`.
+    """
+
+    model: str = ""
+
+
+@dataclasses.dataclass(frozen=True)
+class ModelMessage:
+    """A model that streams can be opened with: its name, and the modes that it keeps to."""
+
+    name: str
+    modes: list[str]
+
+
+@dataclasses.dataclass(frozen=True)
+class Listed:
+    """What there is.
+
+    Attributes:
+        models: The server's own first.
+        queries: Texts that take no time to be understood; others do as well.
+    """
+
+    models: list[ModelMessage]
+    queries: list[str]
+
+
+@dataclasses.dataclass(frozen=True)
 class Statistics:
     """Asks for numbers: as JSON, or on stream 0 as Prometheus' text."""
 
@@ -213,7 +245,7 @@ class Failure:
 
 Message = (
     Hello | Challenge | Proof | Welcome | Open | Opened | Change | Reset | Cancel | Changed
-    | Latency | Statistics | Failure
+    | Latency | Statistics | Listing | Listed | Failure
 )  # fmt: skip
 
 TYPES: dict[type, Type] = {
@@ -229,6 +261,8 @@ TYPES: dict[type, Type] = {
     Changed: Type.CHANGED,
     Latency: Type.LATENCY,
     Statistics: Type.STATISTICS,
+    Listing: Type.LIST,
+    Listed: Type.LISTED,
     Failure: Type.ERROR,
 }
 _CLASSES: dict[int, type] = {int(kind): cls for cls, kind in TYPES.items()}

@@ -16,6 +16,7 @@ from plugin_bridge.protocol.messages import (
     Change,
     Failure,
     Hello,
+    Listing,
     Message,
     MessageError,
     Open,
@@ -44,7 +45,7 @@ class Request:
     type: Type
     stream: int
     sequence: int
-    message: Open | Change | Reset | Cancel | Statistics | None = None
+    message: Open | Change | Reset | Cancel | Statistics | Listing | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -231,6 +232,10 @@ class ServerProtocol:
             message = messages.decode(kind, frame.payload)
             assert isinstance(message, Statistics)
             return Request(Type.STATISTICS, stream, frame.sequence, message)
+        if kind == Type.LIST and self._version > 1:
+            listing = messages.decode(kind, frame.payload)
+            assert isinstance(listing, Listing)
+            return Request(Type.LIST, stream, frame.sequence, listing)
         if kind == Type.CHANGE:
             self._known(stream)
             change = messages.decode(kind, frame.payload)

@@ -39,6 +39,8 @@ class Type(enum.IntEnum):
     CANCEL = 18
     CHALLENGE = 19
     PROOF = 20
+    LIST = 21
+    LISTED = 22
 
 
 class Flag(enum.IntFlag):

@@ -13,12 +13,13 @@ from concurrent.futures import Executor, Future
 from typing import Any
 
 from plugin_bridge.protocol.limits import Limits
-from plugin_bridge.protocol.messages import Change, Failure, Open, Statistics
+from plugin_bridge.protocol.messages import Change, Failure, Listed, Listing, Open, Statistics
 from plugin_bridge.protocol.request import StreamRequest
 from plugin_bridge.protocol.server_side import Block, Event, Reply, Request, ServerProtocol
 from plugin_bridge.protocol.wire import ProtocolError, Type
 from plugin_bridge.server.changes import PendingChange, PreparedChange
-from plugin_bridge.server.engines import Models, resolve
+from plugin_bridge.server.engines import Models
+from plugin_bridge.server.memory import Memory
 from plugin_bridge.server.outlet import Outlet
 from plugin_bridge.server.refusal import RefusedError, refusing
 from plugin_bridge.server.stream import ServedStream
@@ -95,6 +96,7 @@ class Connection:
         self._over = over
         self._room = threading.BoundedSemaphore(_MOST_PREPARING)
         self._streams: dict[int, ServedStream] = {}
+        self._memory = Memory(limits.client_bytes)
         self._lock = threading.Lock()
         self._ended = False
         self._thread = threading.Thread(target=self._run, name=f"client {number}", daemon=True)
@@ -204,6 +206,8 @@ class Connection:
             return
         if isinstance(event.message, Statistics):
             self._send_report(event, event.message)
+        elif isinstance(event.message, Listing):
+            self._send_listed(event, event.message)
         elif event.type == Type.OPEN:
             self._prepare(self._open, event, self._executors.opening)
         elif (stream := self._streams.get(event.stream)) is None:
@@ -248,10 +252,9 @@ class Connection:
             model = self._models.get(message.model, asked.format.mode)
             outlet = Outlet(self._protocol, self._send, self._fail, self._closed)
             most = self._limits.window_seconds
-            stream = ServedStream(
-                number, resolve(asked, model.separator.bundle), model, outlet, most
-            )
+            stream = ServedStream(number, asked, model, outlet, self._memory, most)
         except RefusedError as failed:
+            self._memory.release(number)
             with self._mutex:
                 self._locked_protocol.closed(number)
             refused = self._protocol.send(number, request.sequence, failed.failure)
@@ -286,6 +289,7 @@ class Connection:
             stream = self._streams.pop(request.stream, None)
         if stream is None:
             return
+        self._memory.release(request.stream)
         with self._mutex:
             self._locked_protocol.closed(request.stream)
         self._gone(stream)
@@ -298,6 +302,13 @@ class Connection:
         self._send(
             self._protocol.send_plain(Type.REPORT, request.stream, request.sequence, payload)
         )
+
+    def _send_listed(self, request: Request, message: Listing) -> None:
+        try:
+            answer: Listed | Failure = self._models.listed(message.model)
+        except RefusedError as refused:
+            answer = refused.failure
+        self._send(self._protocol.send(request.stream, request.sequence, answer))
 
     def _send(self, data: bytes) -> None:
         """Send, or hang up on a client that takes nothing."""

@@ -8,25 +8,26 @@ import math
 import threading
 from collections.abc import Sequence
 from concurrent.futures import Future
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
-from audiosep_core.errors import AudioSepError, ModeError
+from audiosep_core.errors import AudioSepError, ModeError, UnknownModelError
 from audiosep_core.model.bundle import Bundle
-from audiosep_core.model.installed import default_model, installed_models
+from audiosep_core.model.installed import default_model, installed_models, open_model
+from audiosep_core.query.encoder import QueryEncoder
 from audiosep_core.runtime.session import MaskEstimator
 from audiosep_core.runtime.steps import StepNetwork
 from audiosep_core.separator import Separator
-from audiosep_core.settings import Mode
+from audiosep_core.settings import Mode, ModeName
 from audiosep_core.signal.masking import Estimator
 from audiosep_core.signal.stepping import StepEstimator
 from audiosep_core.signal.windows import WindowSeconds
 from plugin_bridge.live.engine import StreamingSeparator
 from plugin_bridge.live.latency import call_lengths
 from plugin_bridge.live.modes import keeps, longest_slack, mode_windows
-from plugin_bridge.protocol.messages import Failure
+from plugin_bridge.protocol.messages import Failure, Listed, ModelMessage
 from plugin_bridge.protocol.request import StreamRequest
 from plugin_bridge.server.batching import Batcher
 from plugin_bridge.server.refusal import RefusedError, refusing
@@ -162,6 +163,28 @@ class Models:
             return future.result()
         except AudioSepError as error:
             raise RefusedError(Failure("bad-model", str(error))) from None
+
+    def listed(self, name: str) -> Listed:
+        """The models that streams can be opened with, and the queries that one knows beforehand.
+
+        Those are of its packs alone: what others have asked is nobody's business.
+
+        Raises:
+            RefusedError: None of that name is installed, or one is damaged.
+        """
+        own = self.own.separator
+        with refusing():
+            bundles = {known: open_model(known) for known in sorted(installed_models())}
+            bundles = {self.own.name: own.bundle, **bundles}
+            if name and name not in bundles:
+                raise UnknownModelError(f"no model {name!r} is installed")
+            served = not name or name == self.own.name
+            encoder = own.encoder if served else QueryEncoder(bundles[name])
+        models = [
+            ModelMessage(known, [mode for mode in get_args(ModeName) if keeps(mode, bundle)])
+            for known, bundle in bundles.items()
+        ]
+        return Listed(models, encoder.packed)
 
     def all(self) -> list[ServedModel]:
         """Every model that is loaded."""

@@ -24,14 +24,46 @@ from plugin_bridge.address import (
 _BACKLOG = 512
 _TOKEN_BYTES = 32
 _PROBE_SECONDS = 2.0
+#: Descriptor of the first socket that the system hands over.
+_FIRST_INHERITED = 3
+
+
+def inherited_socket() -> tuple[socket.socket, Address] | None:
+    """What the system listens on for this process, as systemd's socket units do, and its address.
+
+    Raises:
+        AddressError: It is more than one socket, or one that others may open.
+    """
+    if os.environ.get("LISTEN_PID") != str(os.getpid()):
+        return None
+    count = os.environ.pop("LISTEN_FDS", "")
+    for name in ("LISTEN_PID", "LISTEN_FDNAMES"):
+        # What this process starts has not inherited them.
+        os.environ.pop(name, None)
+    if count != "1":
+        raise AddressError(
+            f"the system hands over {count or 'no'} sockets; give it one unit of one"
+        )
+    listener = socket.socket(fileno=_FIRST_INHERITED)
+    listener.set_inheritable(False)
+    if listener.family != socket.AF_UNIX:
+        host, port = listener.getsockname()[:2]
+        return listener, TcpAddress(port, host)
+    address = UnixAddress(Path(os.fsdecode(listener.getsockname())))
+    if not address.path.is_socket() or address.path.stat().st_mode & 0o077:
+        raise AddressError(f"others may open {address}; set SocketMode=0600 in its unit")
+    return listener, address
 
 
 @contextlib.contextmanager
-def listening(address: Address) -> Iterator[tuple[socket.socket, Address, str]]:
+def listening(
+    address: Address, inherited: socket.socket | None = None
+) -> Iterator[tuple[socket.socket, Address, str]]:
     """Listen, and clean up in the end.
 
     Args:
         address: Where; port 0 takes any that is free.
+        inherited: Listens there already, and is not cleaned up.
 
     Yields:
         The listening socket, the address with its port, and the token that clients must show,
@@ -40,12 +72,14 @@ def listening(address: Address) -> Iterator[tuple[socket.socket, Address, str]]:
     Raises:
         AddressError: Another server listens there, or the address cannot be had.
     """
-    if isinstance(address, UnixAddress):
+    if isinstance(address, TcpAddress):
+        with _tcp(address, inherited) as (listener, bound, token):
+            yield listener, bound, token
+    elif inherited is not None:
+        yield inherited, address, ""
+    else:
         with _unix(address) as listener:
             yield listener, address, ""
-    else:
-        with _tcp(address) as (listener, bound, token):
-            yield listener, bound, token
 
 
 @contextlib.contextmanager
@@ -129,17 +163,10 @@ def _taken(path: Path) -> AddressError:
 
 
 @contextlib.contextmanager
-def _tcp(address: TcpAddress) -> Iterator[tuple[socket.socket, TcpAddress, str]]:
-    try:
-        family, _, _, _, place = socket.getaddrinfo(
-            address.host, address.port, type=socket.SOCK_STREAM
-        )[0]
-        listener = socket.create_server(place[:2], family=family, backlog=_BACKLOG)
-    except (OSError, OverflowError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise AddressError(
-            f"cannot listen on {address} ({reason}); choose another port with --tcp"
-        ) from None
+def _tcp(
+    address: TcpAddress, inherited: socket.socket | None
+) -> Iterator[tuple[socket.socket, TcpAddress, str]]:
+    listener = inherited or _tcp_listener(address)
     bound = TcpAddress(listener.getsockname()[1], address.host)
     token = secrets.token_hex(_TOKEN_BYTES)
     path = bound.token_path
@@ -157,3 +184,16 @@ def _tcp(address: TcpAddress) -> Iterator[tuple[socket.socket, TcpAddress, str]]
         with contextlib.suppress(OSError):
             if read_private(path).strip() == token:
                 path.unlink()
+
+
+def _tcp_listener(address: TcpAddress) -> socket.socket:
+    try:
+        family, _, _, _, place = socket.getaddrinfo(
+            address.host, address.port, type=socket.SOCK_STREAM
+        )[0]
+        return socket.create_server(place[:2], family=family, backlog=_BACKLOG)
+    except (OSError, OverflowError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise AddressError(
+            f"cannot listen on {address} ({reason}); choose another port with --tcp"
+        ) from None

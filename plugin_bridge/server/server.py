@@ -6,6 +6,7 @@ import contextlib
 import importlib.metadata
 import json
 import logging
+import selectors
 import socket
 import threading
 import time
@@ -92,36 +93,40 @@ class BridgeServer:
         self,
         ready: Callable[[Address], object] = lambda address: None,
         idle_exit: float | None = None,
+        inherited: socket.socket | None = None,
     ) -> None:
         """Serve until :meth:`stop`; what has come in by then is still answered.
 
         Args:
             ready: Called with the address once clients can connect.
             idle_exit: Seconds without a client after which it ends by itself.
+            inherited: Listens at the address already.
 
         Raises:
             AddressError: Another server listens there, or the address cannot be had.
         """
         with contextlib.ExitStack() as stack:
-            listener, self.address, token = stack.enter_context(listening(self.address))
+            listener, self.address, token = stack.enter_context(listening(self.address, inherited))
             executors = Executors(
                 ThreadPoolExecutor(_OPENING_THREADS, "opening"), ThreadPoolExecutor(1, "queries")
             )
             for executor in (executors.opening, executors.encoding):
                 stack.callback(executor.shutdown, wait=False, cancel_futures=True)
             stack.callback(self._shut_down)
+            waker, woken = map(stack.enter_context, socket.socketpair())
             accepting = threading.Thread(
-                target=self._accept, args=(listener, token, executors), name="accept", daemon=True
+                target=self._accept,
+                args=(listener, woken, token, executors),
+                name="accept",
+                daemon=True,
             )
             accepting.start()
             log.info("ready", extra={"address": str(self.address), "model": self._models.own.name})
             ready(self.address)
             self._wait(idle_exit)
-            # Closing alone does not wake a thread that accepts.
-            with contextlib.suppress(OSError):
-                listener.shutdown(socket.SHUT_RDWR)
-            listener.close()
+            waker.close()
             accepting.join()
+            listener.close()
         for model in self._models.all():
             model.close()
         log.info("stopped")
@@ -173,21 +178,32 @@ class BridgeServer:
             "streams": streams,
         }
 
-    def _accept(self, listener: socket.socket, token: str, executors: Executors) -> None:
-        while not self._stopping.is_set():
-            try:
-                link, _ = listener.accept()
-            except OSError as error:
-                if not self._stopping.is_set():
-                    log.error("not accepted", extra={"reason": error.strerror})
-                    self._stopping.wait(_RETRY_SECONDS)
-                continue
-            try:
-                self._let_in(link, token, executors)
-            except (OSError, RuntimeError) as error:
-                # No descriptor or no thread is left for this one.
-                log.error("not accepted", extra={"reason": str(error)})
-                link.close()
+    def _accept(
+        self, listener: socket.socket, woken: socket.socket, token: str, executors: Executors
+    ) -> None:
+        listener.setblocking(False)
+        selector = selectors.DefaultSelector()
+        for end in (listener, woken):
+            selector.register(end, selectors.EVENT_READ)
+        with selector:
+            while all(key.fileobj is listener for key, _ in selector.select()):
+                self._accept_one(listener, token, executors)
+
+    def _accept_one(self, listener: socket.socket, token: str, executors: Executors) -> None:
+        try:
+            link, _ = listener.accept()
+        except BlockingIOError:
+            return
+        except OSError as error:
+            log.error("not accepted", extra={"reason": error.strerror})
+            self._stopping.wait(_RETRY_SECONDS)
+            return
+        try:
+            self._let_in(link, token, executors)
+        except (OSError, RuntimeError) as error:
+            # No descriptor or no thread is left for this one.
+            log.error("not accepted", extra={"reason": str(error)})
+            link.close()
 
     def _let_in(self, link: socket.socket, token: str, executors: Executors) -> None:
         if isinstance(self.address, TcpAddress):

@@ -10,30 +10,19 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from audiosep_core.settings import Delta
 from audiosep_core.signal.windows import Steps
-from plugin_bridge.live.engine import StreamingSeparator
-from plugin_bridge.live.latency import hop_samples, preroll_samples, quantum_samples
-from plugin_bridge.protocol.messages import (
-    Cancel,
-    Change,
-    Changed,
-    Contract,
-    Failure,
-    Latency,
-    Opened,
-    Reset,
-)
-from plugin_bridge.protocol.request import StreamDelta, StreamRequest
+from plugin_bridge.live.latency import hop_samples, quantum_samples
+from plugin_bridge.protocol.messages import Changed, Failure, Latency, Reset
+from plugin_bridge.protocol.request import StreamRequest
 from plugin_bridge.protocol.server_side import Block, Request
 from plugin_bridge.protocol.wire import Type
-from plugin_bridge.server.batching import batched
-from plugin_bridge.server.changes import PendingChange, PreparedChange
-from plugin_bridge.server.engines import ServedModel, check_slack, make_engine, masks_within
+from plugin_bridge.server.changes import PendingChange
+from plugin_bridge.server.changing import ChangingStream
+from plugin_bridge.server.engines import ServedModel, masks_within
 from plugin_bridge.server.figures import Histogram
 from plugin_bridge.server.inbox import Inbox
+from plugin_bridge.server.memory import Memory
 from plugin_bridge.server.outlet import Outlet
-from plugin_bridge.server.refusal import RefusedError, refusing
 
 #: What a request counts for among them.
 _REQUEST_BYTES = 1 << 12
@@ -43,7 +32,7 @@ COUNTS = ("blocks", "late_blocks", "substituted_blocks", "substitutions", "repla
 _WAKE = object()
 
 
-class ServedStream:
+class ServedStream(ChangingStream):
     """Separates one stream on a thread of its own; all that is known of the stream is in here.
 
     A block that will not need the network is separated by the thread that brings it: that takes
@@ -51,15 +40,11 @@ class ServedStream:
 
     Args:
         number: Of the stream.
-        request: What opened it; its slack is known.
+        request: What opened it.
         model: What runs it.
         outlet: Where its answers go.
+        memory: Of its client.
         most_window: Seconds of the longest window of a mode of one's own.
-
-    Attributes:
-        request: What holds now; replaced whole when a change takes effect.
-        engine: Separates by it.
-        estimator: What the engine asks for masks.
 
     Raises:
         RefusedError: The request is impossible.
@@ -71,60 +56,23 @@ class ServedStream:
         request: StreamRequest,
         model: ServedModel,
         outlet: Outlet,
+        memory: Memory,
         most_window: float = math.inf,
     ) -> None:
-        self.number = number
-        self.request = request
-        self.model = model
-        self.estimator = batched(model.network, model.urgent, model.patient)
-        self._most_window = most_window
-        with refusing():
-            model.embed(request.settings.texts)
-        self.engine = make_engine(request, model, self.estimator, most_window)
+        super().__init__(number, request, model, memory, most_window)
         self.blocks = 0
         self.late_blocks = 0
         self.substituted_blocks = 0
         self.answers = Histogram()
         self._outlet = outlet
         self._inbox = Inbox()
-        self._pending: list[PendingChange] = []
         #: Held by the thread that separates.
         self._working = threading.Lock()
         # Items handed over and worked off; each has one thread that counts it.
         self._handed_over = 0
         self._worked_off = 0
-        #: Position up to which the network is not expected to be asked again.
-        self._quiet_until = 0
         self._thread = threading.Thread(target=self._run, name=f"stream {number}", daemon=True)
         self._thread.start()
-
-    @property
-    def position(self) -> int:
-        """Frame of the mixture that comes in next."""
-        return self.engine.position
-
-    @property
-    def contract(self) -> Contract:
-        """The one that holds now."""
-        return self.request.contract
-
-    @property
-    def slack(self) -> int:
-        """Frames within which a block is answered in the contract "realtime"."""
-        return self.request.slack or 0
-
-    def opened(self) -> Opened:
-        """What OPENED says of the stream."""
-        engine = self.engine
-        return Opened(
-            latency=engine.latency_samples,
-            slack=self.slack,
-            hop=self._hop(),
-            rows=engine.rows,
-            model=self.model.name,
-            preroll=preroll_samples(engine.windows, self.estimator.config, engine.sample_rate),
-            answer_bytes=self.request.answer_bytes,
-        )
 
     def put_block(self, block: Block, arrived: float) -> None:
         """Take audio; waits while too much is waiting already.
@@ -152,40 +100,6 @@ class ServedStream:
     def put_request(self, request: Request) -> None:
         """Take a FLUSH, a RESET, a CANCEL or a CLOSE."""
         self._hand_over(request, _REQUEST_BYTES)
-
-    def is_quick(self, message: Change) -> bool:
-        """Whether :meth:`prepare` takes no time: no text to encode, no engine to build."""
-        if message.mode is not None:
-            return False
-        return (
-            message.queries is None
-            or self.model.known([query.text.strip() for query in message.queries]) is not None
-        )
-
-    @property
-    def waiting_changes(self) -> int:
-        """Changes that are not in effect yet."""
-        return len(self._pending)
-
-    def prepare(self, message: Change) -> PreparedChange:
-        """What a change comes to; encodes its queries. May be called on any thread.
-
-        Raises:
-            RefusedError: It is impossible, whatever holds when its position comes.
-        """
-        with refusing():
-            delta = StreamDelta.heard(message)
-            embeddings = engine = None
-            if delta.settings.queries is not None:
-                texts = [query.text for query in delta.settings.queries]
-                embeddings = self.model.known(texts)
-                if embeddings is None:
-                    embeddings = self.model.embed(texts)
-            if delta.mode is not None:
-                # What is asked of it is told when it takes over.
-                other = self.request.changed(StreamDelta(mode=delta.mode))
-                engine = make_engine(other, self.model, self.estimator, self._most_window)
-            return PreparedChange(delta, embeddings, engine)
 
     def put_change(self, change: PendingChange) -> None:
         """Take a change; what comes behind it is separated behind it."""
@@ -231,10 +145,6 @@ class ServedStream:
             "network": self.estimator.waits.summary(),
             "answer": self.answers.summary(),
         }
-
-    def _hop(self) -> int:
-        engine = self.engine
-        return hop_samples(engine.windows, self.estimator.config, engine.sample_rate)
 
     def _hand_over(self, item: Any, size: int) -> None:
         self._handed_over += 1
@@ -306,84 +216,6 @@ class ServedStream:
             audio = audio[:, done:]
         self._confirm()
         return parts[0] if len(parts) == 1 else np.concatenate(parts, -1)
-
-    def _apply_due(self, frames: int) -> int:
-        """Give the engine what is ready, tell how many of the next frames come before a break."""
-        for change in list(self._pending):
-            ahead = change.position - self.position
-            if change.scheduled is not None or change not in self._pending:
-                continue
-            if not change.ready.done():
-                # Audio waits for queries in the contract "render" only.
-                if self.contract == "realtime" or not frames:
-                    continue
-                if ahead > 0:
-                    frames = min(frames, ahead)
-                    continue
-            self._apply(change)
-            if change.scheduled is None and change in self._pending:
-                frames = min(frames, change.position - self.position)
-        return frames
-
-    def _apply(self, change: PendingChange) -> None:
-        """Fold a change into the request; one that is refused leaves nothing behind."""
-        try:
-            prepared = change.ready.result()
-            with refusing():
-                if change.waits_for_input:
-                    if change.position > self.position:
-                        return
-                    request = self.request.changed(prepared.delta)
-                    check_slack(request)
-                else:
-                    self.request.changed(prepared.delta)
-                settings, position = prepared.delta.settings, change.position
-                if prepared.engine is not None:
-                    self._replace(change.sequence, prepared.engine)
-                    position = 0
-                change.scheduled = self.engine.schedule(settings, prepared.embeddings, position)
-        except RefusedError as error:
-            self._pending.remove(change)
-            self._tell(change.sequence, error.failure)
-            return
-        self._confirm()
-
-    def _replace(self, sequence: int, engine: StreamingSeparator) -> None:
-        """Go on with an engine of another mode; all sound is forgotten."""
-        before = self.engine
-        engine.schedule(Delta(before.settings.queries), before.embeddings, 0)
-        engine.schedule(Delta(None, before.strength, before.remainder_db), None, 0)
-        self.engine = engine
-        self._quiet_until = 0
-        self._confirm()
-        for change in self._pending:
-            # Their positions, and what the engine kept of them, were of what has ended.
-            change.position, change.scheduled = 0, None
-        self._tell(sequence, Latency(engine.latency_samples, self.slack, self._hop()))
-
-    def _confirm(self) -> None:
-        """Tell of the changes that have begun, in the order in which they did."""
-        begun = [
-            (change.scheduled.began, change)
-            for change in self._pending
-            if change.scheduled is not None and change.scheduled.began is not None
-        ]
-        for began, change in sorted(begun, key=lambda pair: pair[0]):
-            self._pending.remove(change)
-            self.request = self.request.changed(change.ready.result().delta)
-            self._tell(change.sequence, Changed(began))
-
-    def _cancel(self, request: Request) -> None:
-        assert isinstance(request.message, Cancel)
-        wanted = request.message.sequence
-        found = next((change for change in self._pending if change.sequence == wanted), None)
-        if found is None or (found.scheduled and not self.engine.cancel(found.scheduled)):
-            failure = Failure("too-late", f"message {wanted} is no change that still waits")
-            self._tell(request.sequence, failure)
-            return
-        self._pending.remove(found)
-        self._tell(wanted, Failure("cancelled", "the change was taken back"))
-        self._tell_done(request.sequence)
 
     def _end_recording(self, request: Request) -> None:
         if request.type == Type.FLUSH:

@@ -8,8 +8,9 @@ import click
 
 from audiosep_core.commands.console import model_option
 from audiosep_core.extras import needed_for
-from audiosep_core.model.bundle import SEPARATOR, TEXT_ENCODER, TOKENIZER, Bundle
+from audiosep_core.model.bundle import CONDITION, SEPARATOR, TEXT_ENCODER, TOKENIZER, Bundle
 from audiosep_core.model.installed import open_model
+from audiosep_core.model.streaming_config import StreamingConfig
 from audiosep_core.query.packs import QueryPack
 from audiosep_core.query.text import read_queries
 from audiosep_core.query.text_encoder import TextEncoder
@@ -57,8 +58,11 @@ def make_pack(bundle: Bundle, queries: list[str]) -> QueryPack:
         UsageError: ONNX is not installed.
     """
     with needed_for("packing queries", "export"):
-        from audiosep_export.graphs.film import film_vectors
+        from audiosep_export.graphs.film import film_vectors, streaming_film_vectors
     encoder = TextEncoder(bundle.path(TEXT_ENCODER), bundle.path(TOKENIZER))
     embeddings = encoder.encode(queries)
-    film = film_vectors(bundle.path(SEPARATOR), embeddings)
+    if isinstance(bundle.config, StreamingConfig):
+        film = streaming_film_vectors(bundle.path(CONDITION), embeddings)
+    else:
+        film = film_vectors(bundle.path(SEPARATOR), embeddings)
     return QueryPack(queries, embeddings, bundle.encoder_hash, bundle.model_hash, film)

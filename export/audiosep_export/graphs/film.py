@@ -49,6 +49,23 @@ def film_vectors(
     }
 
 
+def streaming_film_vectors(
+    condition: Path, conditions: NDArray[np.float32]
+) -> dict[str, NDArray[np.float32]]:
+    """The same of a streaming model, which computes them in a graph of its own.
+
+    Args:
+        condition: ``condition.onnx``.
+        conditions: (queries, condition_size) embeddings.
+
+    Returns:
+        ``film`` to (queries, channels).
+    """
+    session = onnxruntime.InferenceSession(str(condition), providers=["CPUExecutionProvider"])
+    film = session.run(["film"], {"condition": conditions})[0]
+    return {"film": film.reshape(len(conditions), -1)}
+
+
 def _meeting_points(graph: onnx.GraphProto) -> list[str]:
     kinds = {value.name: value.type.tensor_type.elem_type for value in graph.value_info}
     of_query, of_audio = {"condition"}, {"magnitude"}

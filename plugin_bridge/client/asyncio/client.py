@@ -14,7 +14,7 @@ from plugin_bridge.client.asyncio.link import AsyncLink
 from plugin_bridge.client.asyncio.stream import AsyncBridgeStream
 from plugin_bridge.client.stream_state import Missing
 from plugin_bridge.client.timeouts import RECONNECT_SECONDS, TIMEOUT_SECONDS
-from plugin_bridge.protocol.messages import Contract, Open, Opened
+from plugin_bridge.protocol.messages import Contract, Listed, Open, Opened
 from plugin_bridge.protocol.request import StreamRequest
 
 
@@ -87,6 +87,14 @@ class AsyncBridgeClient:
         self._streams.append(stream)
         return stream
 
+    async def models(self) -> dict[str, list[str]]:
+        """The models of the server: as :meth:`BridgeClient.models`."""
+        return {model.name: model.modes for model in (await self._listed("")).models}
+
+    async def known_queries(self, model: str = "") -> list[str]:
+        """Queries that take no time: as :meth:`BridgeClient.known_queries`."""
+        return (await self._listed(model)).queries
+
     async def statistics(self, prometheus: bool = False) -> Any:
         """Figures of the server: as :meth:`BridgeClient.statistics`."""
         link = await self._connect()
@@ -103,6 +111,15 @@ class AsyncBridgeClient:
         self._closed = True
         for stream in list(self._streams):
             await stream.close()
+
+    async def _listed(self, model: str) -> Listed:
+        link = await self._connect()
+        try:
+            listed = (await link.ask(link.exchange.listing, model)).message
+        finally:
+            await link.close()
+        assert isinstance(listed, Listed)
+        return listed
 
     async def _connect(self) -> AsyncLink:
         """A connection on which it has been said who we are."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import threading
 from collections.abc import Callable
@@ -18,7 +19,7 @@ from plugin_bridge.client.sync.link import Link
 from plugin_bridge.client.sync.status import ask
 from plugin_bridge.client.sync.stream import BridgeStream
 from plugin_bridge.client.timeouts import RECONNECT_SECONDS, TIMEOUT_SECONDS
-from plugin_bridge.protocol.messages import Contract, Open, Opened
+from plugin_bridge.protocol.messages import Contract, Listed, Open, Opened
 from plugin_bridge.protocol.request import StreamRequest
 
 
@@ -128,6 +129,23 @@ class BridgeClient:
                 self._keeper = Keeper(self._connect, lambda: list(self._streams))
         return stream
 
+    def models(self) -> dict[str, list[str]]:
+        """The models that streams can be opened with, and the modes that each keeps to.
+
+        Raises:
+            BridgeError, AddressError: As :meth:`statistics`.
+        """
+        return {model.name: model.modes for model in self._listed("").models}
+
+    def known_queries(self, model: str = "") -> list[str]:
+        """Queries that take no time to be understood, of a model or the server's own.
+
+        Raises:
+            BridgeError, AddressError: As :meth:`statistics`.
+            BundleError: The server has no such model.
+        """
+        return self._listed(model).queries
+
     def statistics(self, prometheus: bool = False) -> Any:
         """Figures of the server, as ``audiosep serve --status`` shows them.
 
@@ -150,6 +168,14 @@ class BridgeClient:
             self._keeper = None
         for stream in list(self._streams):
             stream.close()
+
+    def _listed(self, model: str) -> Listed:
+        link, token = self._connect()
+        with contextlib.closing(link):
+            link.greet(token)
+            listed = link.ask(link.exchange.listing, model).message
+        assert isinstance(listed, Listed)
+        return listed
 
     def _connect(self) -> tuple[Link, str]:
         token = self._token or self.address.token()

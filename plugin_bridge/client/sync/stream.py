@@ -273,7 +273,7 @@ class BridgeStream(StreamState):
             self._trying = None
 
     def _try(self, link: Link) -> None:
-        # Whoever abandons looks at the link behind the event, and this at the event behind the link.
+        # Who abandons sets the event, then looks at the link; here it is the other way round.
         self._trying = link
         if self._abandoned.is_set():
             link.abort()

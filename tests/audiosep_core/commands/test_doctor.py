@@ -12,7 +12,6 @@ from collections.abc import Callable
 from importlib import metadata
 
 import click.testing
-import numpy as np
 import pytest
 
 pytest.importorskip("onnxruntime")
@@ -27,7 +26,7 @@ from audiosep_core.model.installed import packaged_folder
 from audiosep_core.runtime import cuda
 from audiosep_core.runtime.cuda import CudaState, libraries, probe_cuda
 from audiosep_core.runtime.health import Finding, check_cuda, check_runtime
-from audiosep_core.runtime.placement import node_placement
+from audiosep_core.runtime.placement import example_feed, node_placement
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -100,12 +99,8 @@ def test_a_damaged_model_is_a_problem(audiosep: Run, tmp_path) -> None:
 
 
 def test_placement_counts_every_node(tmp_path) -> None:
-    bundle = Bundle.open(packaged_folder("mini"))
-    graph = bundle.path("separator.onnx")
-    feed = {
-        "magnitude": np.ones((1, 1, 32, bundle.config.bins), np.float32),
-        "condition": np.ones((1, bundle.config.condition_size), np.float32),
-    }
+    graph = Bundle.open(packaged_folder("mini")).path("separator.onnx")
+    feed = example_feed(graph, 4)
     options = onnxruntime.SessionOptions()
     options.optimized_model_filepath = str(tmp_path / "optimised.onnx")
     onnxruntime.InferenceSession(str(graph), options, providers=["CPUExecutionProvider"])

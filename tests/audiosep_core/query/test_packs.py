@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from audiosep_core import Separator
 from audiosep_core.errors import BundleError, QueryError, UsageError
 from audiosep_core.model.bundle import Bundle
 from audiosep_core.model.installed import packaged_folder
@@ -137,7 +138,11 @@ def test_pack_and_separate(audiosep: Run, monkeypatch: pytest.MonkeyPatch) -> No
     pytest.importorskip("onnx")
     Path("sounds.txt").write_text("\n".join(TEXTS), encoding="utf-8")
     code, out, _ = audiosep("queries", "pack", "sounds.txt", "-o", "sounds.safetensors")
-    assert (code, out) == (0, "sounds.safetensors: 3 queries for mini, 384 + 3040 numbers each\n")
+    assert (code, out) == (0, "sounds.safetensors: 3 queries for mini, 384 + 5136 numbers each\n")
+    separator = Separator("mini")
+    pack = QueryPack.load(Path("sounds.safetensors"), separator.bundle.encoder_hash)
+    started = separator.estimator.start(pack.embeddings)
+    np.testing.assert_array_equal(pack.film["film"], started.film.reshape(3, -1))
     noise = 0.1 * np.random.default_rng(0).standard_normal(8000)
     soundfile.write("in.wav", noise, 32000, subtype="FLOAT")
     arguments = ["separate", "in.wav", "-q", TEXTS[0], "--pack", "sounds.safetensors"]
@@ -169,7 +174,7 @@ def test_misuse_of_pack(audiosep: Run) -> None:
     assert not Path("pack").exists()
 
 
-def test_film_vectors_stand_for_the_query(bundle: Bundle) -> None:
+def test_film_vectors_stand_for_the_query(windowed: Separator) -> None:
     """The graph without its query part, fed with the vectors, gives the same mask."""
     onnx = pytest.importorskip("onnx")
     onnxruntime = pytest.importorskip("onnxruntime")
@@ -177,7 +182,7 @@ def test_film_vectors_stand_for_the_query(bundle: Bundle) -> None:
 
     rng = np.random.default_rng(0)
     conditions = rng.standard_normal((3, 384)).astype(np.float32)
-    path = bundle.path("separator.onnx")
+    path = windowed.bundle.path("separator.onnx")
     film = film_vectors(path, conditions)
     model = onnx.shape_inference.infer_shapes(onnx.load(path))
     body = onnx.utils.Extractor(model).extract_model(["magnitude", *film], ["mask"])
@@ -187,7 +192,9 @@ def test_film_vectors_stand_for_the_query(bundle: Bundle) -> None:
         name: values.reshape(*values.shape, *[1] * (ranks[name] - 2))
         for name, values in film.items()
     }
-    magnitude = np.abs(rng.standard_normal((3, 1, 32, bundle.config.bins))).astype(np.float32)
+    magnitude = np.abs(rng.standard_normal((3, 1, 32, windowed.bundle.config.bins))).astype(
+        np.float32
+    )
     whole = onnxruntime.InferenceSession(str(path))
     expected = whole.run(["mask"], {"magnitude": magnitude, "condition": conditions})[0]
     found = session.run(["mask"], {"magnitude": magnitude, **feed})[0]

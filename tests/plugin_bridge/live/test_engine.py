@@ -182,8 +182,8 @@ def test_ten_hours(transparent_with, monkeypatch):
     assert sizes[-1] == sizes[len(sizes) // 10]
 
 
-def test_latency_is_a_sum_of_parts(separator):
-    config = separator.estimator.config
+def test_latency_is_a_sum_of_parts(windowed):
+    config = windowed.estimator.config
     same = stream_latency(Windows(8, 48, 8), config, config.sample_rate)
     assert same.resampling == 0
     assert same.algorithmic == 15 * config.hop_length + config.n_fft - 1

@@ -144,9 +144,9 @@ def test_modes_that_fit(model):
         mode_windows(WindowSeconds(0.1, 0.1, 0.1), slow)
 
 
-def test_a_model_of_windows_cannot_be_played_through(separator):
+def test_a_model_of_windows_cannot_be_played_through(windowed):
     with pytest.raises(ModeError, match="cannot be played through"):
-        StreamingSeparator("drums", 48_000, 1, "live", separator)
+        StreamingSeparator("drums", 48_000, 1, "live", windowed)
 
 
 def test_the_real_network_gives_the_same_bits_in_any_blocks(model, step_network):

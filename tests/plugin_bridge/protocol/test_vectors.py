@@ -16,6 +16,9 @@ from plugin_bridge.protocol.messages import (
     Failure,
     Hello,
     Latency,
+    Listed,
+    Listing,
+    ModelMessage,
     Open,
     Opened,
     QueryMessage,
@@ -98,6 +101,10 @@ def test_the_code_speaks_the_page_to_the_byte(vectors, monkeypatch):
     server.opened(1, 2, 512)
     assert says("c→s", client.cancel(1, 2))[0].message == Cancel(2)
     assert says("c→s", client.reset(1, 96000))[0].message == Reset(96000)
+    assert says("c→s", client.listing("live"))[0].message == Listing("live")
+    modes = ["render", "mix", "track", "live"]
+    listed = Listed([ModelMessage("mini", modes[:3]), ModelMessage("live", modes)], ["drums"])
+    assert says("s→c", server.send(0, 4, listed))[0].message == listed
     monkeypatch.setattr(proof, "new_challenge", iter(["01" * 32, "02" * 32]).__next__)
     client, server = ClientProtocol(), ServerProtocol(Limits(), welcome, "ab" * 32)
     (reply,) = says("c→s", client.hello("example/1.0", "ab" * 32))

@@ -155,12 +155,12 @@ def test_closing_lets_nobody_wait(network):
     assert after.wait() is None
 
 
-def test_windows_of_several_streams_come_to_what_each_comes_to_alone(separator):
-    estimator = separator.estimator
+def test_windows_of_several_streams_come_to_what_each_comes_to_alone(windowed):
+    estimator = windowed.estimator
     config = estimator.config
     rng = np.random.default_rng(0)
     windows = rng.uniform(0, 5, (6, 32, config.bins)).astype(np.float32)
-    conditions = separator.encoder.embed(["drums", "speech"])
+    conditions = windowed.encoder.embed(["drums", "speech"])
     urgent, patient = Batcher(estimator, 512, "urgent"), Batcher(estimator, 512, "patient")
     streams = [BatchedEstimator(config, urgent, patient) for _ in windows]
     found = [None] * len(windows)

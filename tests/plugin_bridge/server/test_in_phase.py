@@ -6,12 +6,14 @@ import numpy as np
 import pytest
 
 from plugin_bridge import StreamingSeparator, WindowSeconds
+from plugin_bridge.address import UnixAddress
 from plugin_bridge.live.latency import hop_samples
 from plugin_bridge.live.modes import mode_windows
 from plugin_bridge.protocol.messages import Open, QueryMessage, WindowMessage
 from plugin_bridge.protocol.request import StreamRequest
 from plugin_bridge.server.batching import Batcher, Ticket
 from plugin_bridge.server.engines import masks_within, resolve
+from plugin_bridge.server.server import running
 
 BLOCK = 6144
 RATE = 48_000
@@ -22,12 +24,20 @@ WINDOW = WindowSeconds(0.128, 0.768, 0.128)
 MODE = WindowMessage(WINDOW.hop, WINDOW.context, WINDOW.look_ahead)
 
 
-def test_all_of_them_are_what_a_bounce_is(server, peer, separator, feed, music):
+@pytest.fixture(scope="module")
+def address(bridge_server, windowed, tmp_path_factory):
+    """Of a server of a model that sees windows."""
+    socket = UnixAddress(tmp_path_factory.mktemp("in phase") / "s")
+    with running(bridge_server(socket, windowed.bundle.folder)) as bound:
+        yield bound
+
+
+def test_all_of_them_are_what_a_bounce_is(address, peer, windowed, feed, music):
     audio = music(2, 16 * BLOCK)
-    local = StreamingSeparator("drums", RATE, 2, WINDOW, separator, origin=777)
+    local = StreamingSeparator("drums", RATE, 2, WINDOW, windowed, origin=777)
     expected = feed(local, audio, (BLOCK,))
     options = {"mode": MODE, "slack": SLACK, "max_block": BLOCK, "origin": 777}
-    with peer(server.address) as client:
+    with peer(address) as client:
         for stream in range(1, 5):
             contract = "realtime" if stream < 4 else "render"
             client.open(stream=stream, contract=contract, **options)
@@ -43,12 +53,12 @@ def test_all_of_them_are_what_a_bounce_is(server, peer, separator, feed, music):
         np.testing.assert_array_equal(np.concatenate(out, -1), expected)
 
 
-def test_a_stream_that_comes_when_others_have_gone_is_no_other(server, peer, feed, music):
+def test_a_stream_that_comes_when_others_have_gone_is_no_other(address, peer, feed, music):
     audio = music(2, 12 * BLOCK)
     options = {"mode": MODE, "slack": SLACK, "max_block": BLOCK, "contract": "realtime"}
     outs = []
     for others in (0, 3):
-        with peer(server.address) as crowd, peer(server.address) as client:
+        with peer(address) as crowd, peer(address) as client:
             for stream in range(1, 1 + others):
                 crowd.open(stream=stream, **options)
             client.open(**options)

@@ -57,12 +57,12 @@ class Gate:
 
 
 @pytest.fixture
-def make_stream(separator):
+def make_stream(windowed):
     def make(late, queries="drums", **options):
         options = {"outputs": "target+residual", **options}
-        estimator = SometimesLate(separator.estimator, late)
+        estimator = SometimesLate(windowed.estimator, late)
         return StreamingSeparator(
-            queries, 48_000, 2, "track", separator, estimator=estimator, **options
+            queries, 48_000, 2, "track", windowed, estimator=estimator, **options
         )
 
     return make
@@ -119,11 +119,11 @@ def test_a_change_waits_for_masks_that_are_in_time(make_stream, feed, music):
 
 
 @pytest.fixture
-def gated(bridge_server, tmp_path):
+def gated(bridge_server, windowed, tmp_path):
     """A server whose network can be held up: (address, gate)."""
 
     def make(held):
-        server = bridge_server(UnixAddress(tmp_path / "bridge.sock"))
+        server = bridge_server(UnixAddress(tmp_path / "bridge.sock"), windowed.bundle.folder)
         estimator = server._models.own.separator.estimator
         gate = Gate(estimator, held)
         estimator.run = gate.run
@@ -176,12 +176,12 @@ def test_render_waits_however_long_it_takes(gated, peer, make_stream, music):
         np.testing.assert_array_equal(answer.rows[0], local.process(block))
 
 
-def test_the_contract_changes_without_a_shift(gated, peer, separator, music):
+def test_the_contract_changes_without_a_shift(gated, peer, windowed, music):
     audio = music(2, 16 * HOP)
     server, _ = gated(set())
     with running(server) as address, peer(address) as client:
         opened = client.open(mode="mix", contract="realtime", slack=MIX_SLACK, max_block=HOP)
-        local = StreamingSeparator("drums", 48_000, 2, "mix", separator)
+        local = StreamingSeparator("drums", 48_000, 2, "mix", windowed)
         assert opened.latency == local.latency_samples
         for hop in range(16):
             if hop in (4, 12):
@@ -193,7 +193,7 @@ def test_the_contract_changes_without_a_shift(gated, peer, separator, music):
 
 
 def test_a_query_that_takes_long_to_encode_holds_up_no_audio(
-    gated, peer, separator, music, monkeypatch
+    gated, peer, windowed, music, monkeypatch
 ):
     audio = music(2, 12 * HOP)
     server, _ = gated(set())
@@ -206,7 +206,7 @@ def test_a_query_that_takes_long_to_encode_holds_up_no_audio(
         return embed(texts)
 
     monkeypatch.setattr(encoder, "embed", slowly)
-    local = StreamingSeparator("drums", 48_000, 2, "mix", separator)
+    local = StreamingSeparator("drums", 48_000, 2, "mix", windowed)
     with running(server) as address, peer(address) as client:
         client.open(mode="mix", contract="realtime", slack=MIX_SLACK, max_block=HOP)
         change = client.send(client.protocol.change(1, Change(queries=[QueryMessage("speech")])))

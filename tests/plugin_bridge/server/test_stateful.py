@@ -295,8 +295,9 @@ class World:
 
 
 @pytest.fixture(scope="module")
-def world(bridge_server, peer, c_client, wait_until, tmp_path_factory):
-    server = bridge_server(UnixAddress(tmp_path_factory.mktemp("world") / "s"))
+def world(bridge_server, windowed, peer, c_client, wait_until, tmp_path_factory):
+    socket = UnixAddress(tmp_path_factory.mktemp("world") / "s")
+    server = bridge_server(socket, windowed.bundle.folder)
     with running(server) as address:
         yield World(server, address, peer, c_client, wait_until)
 
