@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import shutil
 import sys
 import tempfile
@@ -15,7 +16,7 @@ import click
 from audiosep_core.commands.console import device_option, file_progress, model_option
 from audiosep_core.commands.separate_report import report, summarise, tell_skipped, warn
 from audiosep_core.commands.separate_settings import asked_settings
-from audiosep_core.errors import UsageError
+from audiosep_core.errors import AudioFileError, UsageError
 from audiosep_core.files.audio_writer import FORMATS
 from audiosep_core.files.catalogue import JOURNAL, Plan, plan, read_paths
 from audiosep_core.files.cluster import RayWorkers
@@ -234,9 +235,7 @@ def command(
         for outcome in outcomes:
             warn(outcome)
         if to_stdout:
-            with outcomes[0].stems[0].path.open("rb") as stem:
-                shutil.copyfileobj(stem, sys.stdout.buffer)
-            sys.stdout.buffer.flush()
+            _copy_to_stdout(outcomes[0].stems[0].path)
         elif as_json:
             click.echo(json.dumps(report(outcomes, planned), indent=2))
         else:
@@ -247,6 +246,20 @@ def command(
     codes += [1 for outcome in outcomes if outcome.damage]
     if codes:
         raise click.exceptions.Exit(max(codes))
+
+
+def _copy_to_stdout(path: Path) -> None:
+    try:
+        with path.open("rb") as stem:
+            shutil.copyfileobj(stem, sys.stdout.buffer)
+        sys.stdout.buffer.flush()
+    except OSError as error:
+        # What is left in the buffer would be refused again at the end of the process.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise AudioFileError(
+            f"the stem cannot be written to standard output: {error.strerror}; make room, or name "
+            "a folder with -o"
+        ) from None
 
 
 def _check_one_stem(options: SeparationOptions, planned: Plan, more: bool) -> None:

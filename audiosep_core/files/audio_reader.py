@@ -15,7 +15,7 @@ import soundfile
 from numpy.typing import NDArray
 
 from audiosep_core.errors import AudioFileError, AudioPathError
-from audiosep_core.files import ffmpeg
+from audiosep_core.files import ffmpeg, ogg
 from audiosep_core.files.inspection import DecodableFile, inspect_file
 from audiosep_core.files.kinds import APPLE_DOUBLE, OGG, WAV, Kind, kind_of
 from audiosep_core.files.side_data import SideData, read_side_data
@@ -194,7 +194,7 @@ class AudioReader:
                 f"{self.path} holds NaN or infinite samples at {bad / self.sample_rate:.3f} s; "
                 "repair it first"
             )
-        return np.ascontiguousarray(block.T)
+        return np.ascontiguousarray(block.T if self._order is None else block.T[self._order])
 
     def _damaged(self, position: int, reason: str) -> AudioFileError:
         seconds = position / self.sample_rate
@@ -254,6 +254,9 @@ class AudioReader:
         elif self._fell_back:
             self.format = kind.name
         self.speakers = decodable.speakers
+        # ffmpeg puts them in order itself.
+        is_ordered = self.format == OGG.name and self.speakers is not None and not self._fell_back
+        self._order = list(ogg.WAV_ORDER[self.channels]) if is_ordered else None
         self.note = decodable.note
         self.bits_per_second = decodable.bits_per_second
         if not hasattr(self, "lossy"):

@@ -66,6 +66,8 @@ class AudioWriter:
         self.integer_bits = INTEGER_BITS.get(subtype)
         self._limited = subtype not in FLOAT_TYPES and not is_lossy(subtype)
         self._speakers = speakers
+        is_ordered = format == "OGG" and speakers is not None and channels in ogg.WAV_ORDER
+        self._order = np.argsort(ogg.WAV_ORDER[channels]) if is_ordered else None
         self._dressed = dressed
         if format == "WAV" and speakers is not None:
             format = "WAVEX"
@@ -117,6 +119,8 @@ class AudioWriter:
             if self._limited:
                 self.clipped += int(np.count_nonzero(np.abs(audio) > 1))
         stored = audio if rounded is None else rounded
+        if self._order is not None:
+            stored = stored[self._order]
         self._try(lambda: self._file.write(stored.T))
 
     def close(self) -> None:

@@ -8,12 +8,24 @@ import struct
 from typing import BinaryIO
 
 from audiosep_core.files import flac, mpeg, ogg
-from audiosep_core.files.chunks import RIFF, RIFX, W64, Chunked, mended, read_chunked
+from audiosep_core.files.chunks import CAF, RIFF, RIFX, W64, Chunked, mended, read_chunked
 from audiosep_core.files.kinds import FLAC, MP3, OGG, Kind
 from audiosep_core.files.tags import CHANNEL_MASK, FLAC_SPEAKERS, comment_tags, from_comments
 from audiosep_core.files.view import View
 
 _EXTENSIBLE = 0xFFFE
+# Layouts of a CAF whose channels stand in the order of a WAV (CoreAudioBaseTypes.h), and one that
+# names the speakers by bits, which are those of a WAV as far as it has them.
+_CAF_SPEAKERS = {
+    108 << 16 | 4: 0x33,
+    113 << 16 | 3: 0x7,
+    115 << 16 | 4: 0x107,
+    117 << 16 | 5: 0x37,
+    121 << 16 | 6: 0x3F,
+    125 << 16 | 7: 0x13F,
+    132 << 16 | 4: 0x33,
+}
+_CAF_BITMAP, _WAV_BITS = 1 << 16, (1 << 18) - 1
 
 
 @dataclasses.dataclass
@@ -53,7 +65,12 @@ def inspect_file(file: BinaryIO, kind: Kind | None) -> DecodableFile:
 
 
 def speakers_of(file: BinaryIO, found: Chunked) -> int | None:
-    """The speakers that a WAV's channels are for, or None."""
+    """The speakers that the channels of a WAV or a CAF are for, or None."""
+    layout = found.find(b"chan")
+    if found.family is CAF and layout is not None and layout.size >= 8:
+        file.seek(layout.start)
+        tag, bits = struct.unpack(">II", file.read(8))
+        return bits & _WAV_BITS or None if tag == _CAF_BITMAP else _CAF_SPEAKERS.get(tag)
     head = found.find(b"fmt ")
     if head is None or head.size < 24 or found.family not in (RIFF, RIFX, W64):
         return None
@@ -148,4 +165,4 @@ def _ogg(file: BinaryIO) -> DecodableFile:
     rate = sum(link.size for link in links) * 8 / seconds if seconds else 0.0
     damage = "" if links[-1].ended else "is truncated: its last page is missing"
     parts: list[BinaryIO | View] = [ogg.link_view(file, link) for link in links]
-    return DecodableFile(parts, damage=damage, bits_per_second=rate)
+    return DecodableFile(parts, damage=damage, bits_per_second=rate, speakers=links[0].speakers)

@@ -28,9 +28,10 @@ _LEVELS = ("peak", "clipped", "lossy")
 class Journal:
     """Remembers jobs by what decides their stems; only the process that leads a run writes it.
 
-    A job is known by its input's path, size and time of change, the settings, the model, the
-    packs and the format. It is done if its last record says so, no later record of another job
-    names one of its stems, and these are there at their full size.
+    A job is known by its input's path, size and time of change, the settings, the same of files
+    that ask in place of words, the model, the packs and the format. It is done if its last record
+    says so, no later record of another job names one of its stems, and these are there at their
+    full size.
 
     Use as a context manager. Several runs may share an output folder.
 
@@ -56,6 +57,9 @@ class Journal:
             "model": [bundle.model_hash, bundle.encoder_hash],
             "packs": [sha256(pack) for pack in options.packs],
         }
+        examples = [query.like or query.video for query in options.settings.queries]
+        if any(examples):
+            decisive["examples"] = [_content(Path(file)) if file else [] for file in examples]
         if options.settings != Settings(stem_queries(options.settings)):
             decisive["settings"] = dataclasses.asdict(options.settings)
         self._made_with = json.dumps(decisive, sort_keys=True)
@@ -159,13 +163,18 @@ class Journal:
             return
 
     def _key(self, job: Job) -> str:
-        try:
-            status = job.source.stat()
-            content = [status.st_size, status.st_mtime_ns]
-        except OSError:
-            content = []
-        parts = [os.path.abspath(job.source), content, self._made_with]  # noqa: PTH100
+        source = os.path.abspath(job.source)  # noqa: PTH100
+        parts = [source, _content(job.source), self._made_with]
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
     def _relative(self, path: Path) -> str:
         return path.relative_to(self._output).as_posix()
+
+
+def _content(path: Path) -> list[int]:
+    """What tells that a file was changed: its size and the time of that; empty if it is gone."""
+    try:
+        status = path.stat()
+    except OSError:
+        return []
+    return [status.st_size, status.st_mtime_ns]

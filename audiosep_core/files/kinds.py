@@ -84,7 +84,7 @@ _ALL = (WAV, OGG, MP3, _AIFF, _W64, _CAF, _AAC, _OGG_OTHER, *(kind for _, _, kin
 #: Endings that audio files go by, lower case, with their dots.
 AUDIO_ENDINGS = frozenset(ending for kind in _ALL for ending in kind.endings)
 # Codecs in WAV that libsndfile decodes (its src/wavlike.h).
-_WAV_CODECS = frozenset((1, 2, 3, 6, 7, 0x11, 0x14, 0x31, 0x40, 0xFFFE))
+_WAV_CODECS = frozenset((1, 2, 3, 6, 7, 0x11, 0x14, 0x31, 0x38, 0x40, 0xFFFE))
 #: What macOS leaves beside files on disks that are not its own.
 APPLE_DOUBLE = b"\x00\x05\x16\x07"
 

@@ -36,8 +36,10 @@ class Mpeg:
         start: Where the first frame is, the one that tells the length included.
         end: Where the last frame ends.
         frames: How many there are, without the one that tells the length.
+        frame_bytes: Size of the first frame.
         frame_samples: Samples of a frame, for each channel.
         sample_rate: In Hz.
+        layer: 1 to 3.
         declared: How many frames the Xing frame tells; None without one.
         info_bytes: Size of the Xing frame; 0 without one.
     """
@@ -45,8 +47,10 @@ class Mpeg:
     start: int
     end: int
     frames: int
+    frame_bytes: int
     frame_samples: int
     sample_rate: int
+    layer: int
     declared: int | None
     info_bytes: int
 
@@ -74,6 +78,7 @@ class _Frame:
     size: int
     samples: int
     rate: int
+    layer: int
     kind: int
     side: int
 
@@ -121,13 +126,22 @@ def read_mpeg(file: BinaryIO) -> Mpeg | None:
         count += 1
         offset += found.size
         end = offset
-    return Mpeg(start, end, count, frame.samples, frame.rate, declared, info)
+    return Mpeg(
+        start, end, count, frame.size, frame.samples, frame.rate, frame.layer, declared, info
+    )
 
 
 def with_length(file: BinaryIO, found: Mpeg) -> BinaryIO | View:
-    """A file whose first frame tells how many there are: the file itself, where it does."""
+    """A file whose length is known to its decoder: the file itself, where it tells it.
+
+    A first frame that tells the length is for layer 3; of the others, mpg123 divides the size of
+    the file by that of the first frame.
+    """
     if found.declares_well:
         return file
+    if found.layer != 3:
+        parts = [(found.start, found.end - found.start)]
+        return View(file, parts, told=found.frames * found.frame_bytes)
     file.seek(found.start)
     head = bytearray(file.read(4))
     # The largest frame has room for what is declared, at any layout of channels.
@@ -164,11 +178,12 @@ def _frame(head: bytes) -> _Frame | None:
     bits = _BITRATES[generation, layer][index] * 1000
     padding = head[2] >> 1 & 1
     if layer == 1:
-        return _Frame((12 * bits // rate + padding) * 4, 384, rate, head[1] & 0xFE, 0)
+        return _Frame((12 * bits // rate + padding) * 4, 384, rate, 1, head[1] & 0xFE, 0)
     samples = 1152 if layer == 2 or generation == 1 else 576
     mono = head[3] >> 6 == 3
     side = (17 if mono else 32) if generation == 1 else (9 if mono else 17)
-    return _Frame(samples // 8 * bits // rate + padding, samples, rate, head[1] & 0xFE, side)
+    size = samples // 8 * bits // rate + padding
+    return _Frame(size, samples, rate, layer, head[1] & 0xFE, side)
 
 
 def _sync(source: _Buffered, offset: int, kind: int | None = None) -> tuple[int, _Frame] | None:

@@ -11,7 +11,7 @@ import struct
 from collections.abc import Iterator, Sequence
 from typing import BinaryIO
 
-from audiosep_core.files.tags import from_comments, to_comments
+from audiosep_core.files.tags import FLAC_SPEAKERS, from_comments, to_comments
 from audiosep_core.files.view import View
 
 _HEAD = struct.Struct("<4sBBqIIIB")
@@ -19,6 +19,16 @@ _FIRST, _LAST = 2, 4
 _COMMENT_HEADS = {"VORBIS": b"\x03vorbis", "OPUS": b"OpusTags"}
 #: What Opus always decodes to, whatever rate its source had.
 OPUS_RATE = 48000
+#: Where the channels of a WAV lie among those of Vorbis and Opus, which are for the same speakers
+#: as FLAC's in another order (Vorbis I, 4.3.9); libsndfile leaves them in it.
+WAV_ORDER = {
+    3: (0, 2, 1),
+    4: (0, 1, 2, 3),
+    5: (0, 2, 1, 3, 4),
+    6: (0, 2, 1, 5, 3, 4),
+    7: (0, 2, 1, 6, 5, 3, 4),
+    8: (0, 2, 1, 7, 5, 6, 3, 4),
+}
 _BLOCK = 1 << 20
 
 
@@ -66,6 +76,8 @@ class ChainLink:
         codec: "VORBIS", "OPUS", or "" for any other.
         ended: Whether its last page says so.
         seconds: How long it plays, by its clock.
+        speakers: Which speakers its channels are for, as WAVEFORMATEXTENSIBLE has it; None where
+            there are but two, or it does not say.
     """
 
     start: int
@@ -73,6 +85,7 @@ class ChainLink:
     codec: str
     ended: bool
     seconds: float
+    speakers: int | None
 
 
 def read_pages(file: BinaryIO) -> Iterator[Page]:
@@ -122,7 +135,7 @@ def read_links(file: BinaryIO) -> list[ChainLink]:
 
 
 def _link(file: BinaryIO, pages: list[Page]) -> ChainLink:
-    codec, serial, rate, skip = "", pages[0].serial, 0, 0
+    codec, serial, rate, skip, channels = "", pages[0].serial, 0, 0, 0
     for page in pages:
         if codec or not page.flags & _FIRST:
             break
@@ -130,9 +143,12 @@ def _link(file: BinaryIO, pages: list[Page]) -> ChainLink:
         head = file.read(page.size - page.head_bytes)
         if head.startswith(b"\x01vorbis") and len(head) >= 16:
             codec, serial, rate = "VORBIS", page.serial, struct.unpack_from("<I", head, 12)[0]
-        elif head.startswith(b"OpusHead") and len(head) >= 12:
+            channels = head[11]
+        elif head.startswith(b"OpusHead") and len(head) >= 19:
             skip = struct.unpack_from("<H", head, 10)[0]
             codec, serial, rate = "OPUS", page.serial, OPUS_RATE
+            # Other mappings than the first two (RFC 7845, 5.1.1) name no speakers.
+            channels = head[9] if head[18] < 2 else 0
     sound = [page for page in pages if page.serial == serial]
     clock = max((page.position for page in sound), default=0)
     return ChainLink(
@@ -141,6 +157,7 @@ def _link(file: BinaryIO, pages: list[Page]) -> ChainLink:
         codec=codec,
         ended=bool(sound and sound[-1].flags & _LAST),
         seconds=max(0, clock - skip) / rate if rate else 0.0,
+        speakers=FLAC_SPEAKERS.get(channels),
     )
 
 

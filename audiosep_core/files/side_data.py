@@ -229,6 +229,7 @@ def _of_chunks(file: BinaryIO, found: Chunked) -> SideData:
     before: Pieces = []
     after: Pieces = []
     listed: Tags = []
+    beside: Tags = []
     for chunk in found.chunks:
         if chunk.name in _OWN or chunk.size > _MOST_CHUNK:
             continue
@@ -239,12 +240,16 @@ def _of_chunks(file: BinaryIO, found: Chunked) -> SideData:
             listed += tags.from_info(content)
         elif chunk.name == b"bext":
             listed += tags.from_bext(content)
+        elif chunk.name in (b"ID3 ", b"id3 "):
+            beside += tags.id3_tags(content)
         elif found.family is AIFF:
             texts = {code: name for name, code in tags.AIFF_TEXT.items()}
             if chunk.name in texts:
                 listed.append((texts[chunk.name], content.decode("utf-8", "replace")))
         elif chunk.name == b"info":
             listed += _from_caf(content)
+    told = {name for name, _ in listed}
+    listed += [pair for pair in beside if pair[0] not in told]
     return SideData(names[found.family], tuple(before), tuple(after), tuple(listed))
 
 
@@ -284,7 +289,7 @@ def _flac_blocks(side: SideData, listed: Tags, description: str) -> list[tuple[i
 
 
 def _from_caf(content: bytes) -> Tags:
-    names = {key: name for name, key in tags.CAF_TEXT.items()}
+    names = {**tags.CAF_READ, **{key: name for name, key in tags.CAF_TEXT.items()}}
     parts = [part.decode("utf-8", "replace") for part in content[4:].split(b"\0")]
     pairs = zip(parts[::2], parts[1::2], strict=False)
     return [(names[key], value) for key, value in pairs if key in names]

@@ -52,6 +52,8 @@ CAF_TEXT = {
     "COPYRIGHT": "copyright",
     "COMMENT": "comments",
 }
+#: What others than Apple write there.
+CAF_READ = {"date": "DATE", "year": "DATE", "track": "TRACKNUMBER"}
 #: Tags of ffmpeg by another name than Vorbis comments have.
 _FFMPEG = {"TRACK": "TRACKNUMBER", "YEAR": "DATE"}
 # Levels of the mixture, and what belongs to the encoded form, do not hold for a stem.

@@ -17,9 +17,17 @@ class View(io.RawIOBase):
     Args:
         file: The file; it is not closed with the view.
         parts: In their order, bytes, or (start, size) of a range of the file.
+        told: The size that seeking to the end tells, for readers that guess a length from it; the
+            bytes that are there if None. Who looks for a tag at that end finds zeros, who reads
+            on from the last part finds the end.
     """
 
-    def __init__(self, file: BinaryIO, parts: Sequence[bytes | tuple[int, int]]) -> None:
+    def __init__(
+        self,
+        file: BinaryIO,
+        parts: Sequence[bytes | tuple[int, int]],
+        told: int | None = None,
+    ) -> None:
         self._file = file
         self._parts = [
             part for part in parts if (len(part) if isinstance(part, bytes) else part[1])
@@ -29,6 +37,7 @@ class View(io.RawIOBase):
         for part in self._parts:
             self._starts.append(self._size)
             self._size += len(part) if isinstance(part, bytes) else part[1]
+        self._told = self._size if told is None else told
         self._position = 0
 
     def readable(self) -> bool:
@@ -45,7 +54,7 @@ class View(io.RawIOBase):
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
         """Move; returns the new position."""
-        base = {os.SEEK_SET: 0, os.SEEK_CUR: self._position, os.SEEK_END: self._size}[whence]
+        base = {os.SEEK_SET: 0, os.SEEK_CUR: self._position, os.SEEK_END: self._told}[whence]
         self._position = max(0, base + offset)
         return self._position
 
@@ -66,4 +75,9 @@ class View(io.RawIOBase):
             room[done : done + len(piece)] = piece
             done += len(piece)
             self._position += len(piece)
+        if self._size < self._told and done != len(room) and (done or self._position > self._size):
+            count = max(0, min(len(room) - done, self._told - self._position))
+            room[done : done + count] = bytes(count)
+            done += count
+            self._position += count
         return done

@@ -51,7 +51,7 @@ class ExampleEncoder:
     def __init__(self, bundle: Bundle) -> None:
         self._bundle = bundle
         self._sessions: dict[str, onnxruntime.InferenceSession] = {}
-        self._known: dict[Example, NDArray[np.float32]] = {}
+        self._known: dict[Example, tuple[tuple[int, int], NDArray[np.float32]]] = {}
 
     def embed(self, example: Example) -> NDArray[np.float32]:
         """The embedding of an example: (condition_size,) float32 of unit length.
@@ -61,10 +61,15 @@ class ExampleEncoder:
             AudioFileError: The file is missing or damaged, or ffmpeg is, which reads videos.
             BundleError: The tower is damaged.
         """
-        if example not in self._known:
+        path = Path(example.path)
+        status = path.stat() if path.is_file() else None
+        # Another file may have come in the place of the one that is known.
+        content = (status.st_size, status.st_mtime_ns) if status else (0, 0)
+        known = self._known.get(example)
+        if known is None or known[0] != content:
             made = self._heard if example.kind == "sound" else self._seen
-            self._known[example] = _mean(made(Path(example.path)))
-        return self._known[example]
+            known = self._known[example] = content, _mean(made(path))
+        return known[1]
 
     def embed_sound(self, audio: NDArray[np.float32], sample_rate: int) -> NDArray[np.float32]:
         """The embedding of a sound in memory: (samples,) to (condition_size,) of unit length.

@@ -222,6 +222,7 @@ class ResampledStream:
         rows = flat[:, :count].reshape(self._rows + 1, self._channels, count)
         mixture = self._mixture.pop(count)
         left_out = mixture - rows.sum(0)
+        silent: defaultdict[bytes, NDArray[np.float32]]
         silent = defaultdict(lambda: np.zeros_like(left_out))
         rows = rows + self._levels.mix(silent, left_out)
         rows[-1] = mixture - rows[:-1].sum(0)

@@ -11,7 +11,7 @@ import click
 import numpy as np
 from numpy.typing import NDArray
 
-from audiosep_core.commands.console import console, model_option
+from audiosep_core.commands.console import console
 from audiosep_core.errors import AudioSepError, MissingPackageError
 from audiosep_core.extras import needed_for
 from audiosep_core.files.audio_reader import AudioReader
@@ -24,7 +24,7 @@ _LONGEST_LOOP_SECONDS = 600
     epilog="""\b
 Examples:
   audiosep listen -q "a person speaking"
-  audiosep listen -q drums --loop song.wav --mode track
+  audiosep listen -q drums --loop song.wav --mode track --model mini
   audiosep listen --devices
 """
 )
@@ -38,14 +38,19 @@ Examples:
 @click.option(
     "--mode",
     type=click.Choice(["live", "track", "mix"]),
-    default="track",
+    default="live",
     show_default=True,
-    help="Latency; 'live' is for streaming models.",
+    help="Latency: 20 ms at most, 341 ms, or 1.5 s.",
 )
 @click.option("--device", metavar="NAME", help="Sound device: a number, or a part of its name.")
 @click.option("--devices", is_flag=True, help="List the sound devices, and end.")
 @click.option("--seconds", type=click.FloatRange(min=0.01), help="End after so long.")
-@model_option
+@click.option(
+    "--model",
+    metavar="NAME_OR_PATH",
+    help="Name of an installed model, or path of a bundle. [default: 'live' in mode live, 'mini' "
+    "in the others]",
+)
 def command(
     queries: tuple[str, ...],
     loop: Path | None,
@@ -53,7 +58,7 @@ def command(
     device: str | None,
     devices: bool,
     seconds: float | None,
-    model: str,
+    model: str | None,
 ) -> None:
     """Hear what a sentence describes, from the microphone or a file, as it plays.
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from audiosep_core.errors import ModeError
 from audiosep_core.separator import Separator
-from audiosep_core.settings import Mode
+from audiosep_core.settings import ModeName
 from audiosep_core.signal.windows import Steps, Windows
 from plugin_bridge.live.latency import stream_latency
-from plugin_bridge.live.modes import mode_windows
+from plugin_bridge.live.modes import keeps, mode_windows
 
-MODES: tuple[Mode, ...] = ("render", "mix", "track", "live")
+MODES: tuple[ModeName, ...] = ("render", "mix", "track", "live")
 #: In Hz; latencies are told for it.
 _USUAL_RATE = 48_000
 
@@ -22,16 +21,21 @@ class HeardSeparator(Separator):
         mode: "render" is the quality of a file.
 
     Attributes:
-        latency_ms: Of a live stream of this mode at 48 kHz.
+        mode: The mode.
+        live: In which the model can be listened to: the same, or the quickest in place of render.
+        latency_ms: Of a live stream of that at 48 kHz.
 
     Raises:
         ModeError: There is no such mode, or the model cannot keep to it.
     """
 
-    def __init__(self, separator: Separator, mode: Mode) -> None:
+    def __init__(self, separator: Separator, mode: ModeName) -> None:
         self.__dict__.update(separator.__dict__)
         self._windows = mode_windows(mode, separator.bundle)
-        latency = stream_latency(self._windows, separator.bundle.config, _USUAL_RATE)
+        self.mode = mode
+        self.live = modes_of(separator)[-1] if mode == "render" else mode
+        windows = mode_windows(self.live, separator.bundle)
+        latency = stream_latency(windows, separator.bundle.config, _USUAL_RATE)
         self.latency_ms = 1000 * latency.total / _USUAL_RATE
 
     @property
@@ -40,13 +44,6 @@ class HeardSeparator(Separator):
         return super().grouping if isinstance(self._windows, Steps) else self._windows
 
 
-def modes_of(separator: Separator) -> list[str]:
-    """The modes that a model can keep to."""
-    kept = []
-    for mode in MODES:
-        try:
-            mode_windows(mode, separator.bundle)
-        except ModeError:
-            continue
-        kept.append(str(mode))
-    return kept
+def modes_of(separator: Separator) -> list[ModeName]:
+    """The modes that a model can keep to, the quickest last."""
+    return [mode for mode in MODES if keeps(mode, separator.bundle)]

@@ -251,11 +251,11 @@ def _told(result: Result) -> str:
     if result.length > PLAYED_SECONDS:
         minutes = PLAYED_SECONDS // 60
         told += f" Players and remix hold the first {minutes} minutes, the downloads all of it."
-    command = f"audiosep listen -q {shlex.quote(result.sounds[1].title)} --model {result.model}"
-    mode = "track" if result.mode == "render" else result.mode
-    told += f"\n\nLive, from a microphone: `{command} --mode {mode}`; `--loop FILE` plays a file."
-    if result.mode != "render":
-        told += f" This mode answers after {result.latency_ms:.0f} ms."
+    command = f"audiosep listen -q {shlex.quote(result.sounds[1].title)}"
+    told += f"\n\nLive, from a microphone: `{command} --model {result.model} --mode {result.live}`"
+    told += f" answers after {result.latency_ms:.0f} ms; `--loop FILE` plays a file."
+    if result.live != "live":
+        told += f" `{command}` alone answers within 20 ms, by the model live."
     return told
 
 

@@ -59,7 +59,8 @@ class Result:
         length: Of the sound, in seconds.
         model: Name of the model.
         mode: In which it was separated.
-        latency_ms: Of a live stream of that model and mode.
+        live: In which the model can be listened to: that one, or the quickest in place of render.
+        latency_ms: Of a live stream of that model in mode ``live``.
         device: What it ran on.
     """
 
@@ -68,6 +69,7 @@ class Result:
     length: float
     model: str
     mode: str
+    live: str
     latency_ms: float
     device: str
 
@@ -150,7 +152,7 @@ def separate_sound(
         folder = Path(tempfile.mkdtemp(prefix="desk-"))
         try:
             separator = HeardSeparator(models[model], mode)  # type: ignore[arg-type]
-            return _separate(separator, Path(source), folder, settings, mode, progress)
+            return _separate(separator, Path(source), folder, settings, progress)
         except BaseException:
             shutil.rmtree(folder, ignore_errors=True)
             raise
@@ -163,7 +165,6 @@ def _separate(
     path: Path,
     folder: Path,
     settings: Settings,
-    mode: str,
     progress: Callable[[float], object],
 ) -> Result:
     options = SeparationOptions(settings, separator.bundle.name, with_residual=True)
@@ -183,7 +184,14 @@ def _separate(
     save_strips(measured)
     device = str(getattr(separator.estimator, "provider", "CPU")).removesuffix("ExecutionProvider")
     return Result(
-        sounds, seconds, length, separator.bundle.name, mode, separator.latency_ms, device
+        sounds,
+        seconds,
+        length,
+        separator.bundle.name,
+        separator.mode,
+        separator.live,
+        separator.latency_ms,
+        device,
     )
 
 

@@ -63,7 +63,9 @@ def test_integer_stems_sum_to_their_input_exactly(audiosep, subtype, bits):
     np.testing.assert_array_equal(sum(stems), soundfile.read("a.wav", dtype="int32")[0])
 
 
-@pytest.mark.parametrize("subtype", ["ULAW", "ALAW", "IMA_ADPCM", "MS_ADPCM", "GSM610"])
+@pytest.mark.parametrize(
+    "subtype", ["ULAW", "ALAW", "IMA_ADPCM", "MS_ADPCM", "GSM610", "NMS_ADPCM_32"]
+)
 def test_lossy_samples_are_told_of(audiosep, subtype):
     write("a.wav", subtype=subtype, audio=noise(8000, 1), rate=8000)
     code, _, err = audiosep("separate", "a.wav", "-q", "drums", "--residual", "-o", "o")
@@ -268,6 +270,22 @@ def test_standard_input_and_output(audiosep, monkeypatch, tmp_path):
     for more in (["-q", "rain"], ["--residual"], ["--json"], ["a.flac"]):
         code, _, err = audiosep("separate", "-", "-q", "drums", "-o", "-", *more)
         assert code == 2 and "one stem of one file" in err
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="has no full device")
+@pytest.mark.parametrize("full", [True, False], ids=["full", "closed"])
+def test_standard_output_that_takes_no_more_is_one_sentence(tmp_path, full):
+    write(tmp_path / "a.wav", audio=noise(RATE))
+    line = [sys.executable, "-c", MAIN, "separate", "a.wav", "-q", "drums", "-o", "-"]
+    if full:
+        out, reason = os.open("/dev/full", os.O_WRONLY), "No space left on device"
+    else:
+        (unread, out), reason = os.pipe(), "Broken pipe"
+        os.close(unread)
+    done = subprocess.run(line, cwd=tmp_path, stdout=out, stderr=subprocess.PIPE, text=True)
+    os.close(out)
+    assert done.returncode == 1 and len(done.stderr.splitlines()) == 1
+    assert f"written to standard output: {reason}" in done.stderr
 
 
 DAMAGE = {

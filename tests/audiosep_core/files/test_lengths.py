@@ -157,6 +157,29 @@ def test_an_mp3_that_does_not_tell_its_length(mode, seconds):
     assert abs(len(joined) - 2 * len(audio)) < 5000
 
 
+def silent_frames(layer, rates):
+    """MPEG-1 frames at 44.1 kHz without a sample set, each of its bit rate in kbit/s."""
+    frames = []
+    for number, (index, bits) in enumerate(rates):
+        padding = number % 3 == 0
+        size = (12 * bits * 1000 // 44100 + padding) * 4
+        if layer == 2:
+            size = 144 * bits * 1000 // 44100 + padding
+        head = bytes([0xFF, {1: 0xFF, 2: 0xFD}[layer], index << 4 | padding << 1, 0])
+        frames.append(head + bytes(size - 4))
+    return b"".join(frames)
+
+
+@pytest.mark.parametrize("layer, rates", [(1, ((1, 32), (14, 448))), (2, ((4, 64), (14, 384)))])
+@pytest.mark.parametrize("order", [(0,), (1,), (0, 1), (1, 0)])
+def test_the_older_layers_do_not_tell_their_length(layer, rates, order):
+    content = silent_frames(layer, [rates[which] for which in order for _ in range(200)])
+    frames = len(order) * 200 * {1: 384, 2: 1152}[layer]
+    assert len(read(content)[0]) == frames
+    tag = b"ID3\4\0\0" + bytes([0, 0, 2, 0]) + bytes(256)
+    assert len(read(tag + content + b"TAG" + bytes(125))[0]) == frames
+
+
 @settings(deadline=None, max_examples=20)
 @given(frames=st.integers(20, 30_000), subtype=st.sampled_from(["PCM_16", "PCM_24"]))
 def test_a_flac_of_unknown_length(frames, subtype):

@@ -244,6 +244,26 @@ def test_an_aiff_keeps_markers_and_names(tmp_path):
     assert got[b"ANNO"] == TOLD.encode()
 
 
+def test_titles_cross_from_an_id3_tag_among_chunks(tmp_path):
+    tag = id3(3, (b"TIT2", b"\0Song"), (b"TPE1", b"\0Anna"), (b"TYER", b"\01999"))
+    for name, code in (("a.aiff", ">I"), ("a.wav", "<I")):
+        source = tmp_path / name
+        soundfile.write(source, noise(), RATE, subtype="PCM_16")
+        content = source.read_bytes()
+        # A name that the file tells in its own way as well is told once.
+        own = b"NAME" + struct.pack(code, 4) + b"Song" if name == "a.aiff" else b""
+        letters = b"ID3 " if name == "a.aiff" else b"id3 "
+        after = own + letters + struct.pack(code, len(tag)) + tag + bytes(len(tag) % 2)
+        body = content[8:] + after
+        source.write_bytes(content[:4] + struct.pack(code, len(body)) + body)
+        with stem(source, tmp_path / "stem.flac", "FLAC", "PCM_16").open("rb") as file:
+            found = flac.read_flac(file)
+        [block] = [content for kind, content in found.blocks if kind == flac.COMMENT]
+        told = tags.comment_tags(tags.from_comments(block)[1])
+        expected = [("ARTIST", "Anna"), ("DATE", "1999"), ("TITLE", "Song")]
+        assert sorted(pair for pair in told if pair[0] != "DESCRIPTION") == expected
+
+
 def test_titles_cross_to_other_kinds(tmp_path):
     source = tmp_path / "a.flac"
     with soundfile.SoundFile(source, "w", RATE, 2, subtype="PCM_16") as file:
@@ -279,6 +299,48 @@ def test_channels_stay_with_their_speakers(tmp_path, channels, mask, format, sub
         between = stem(source, tmp_path / "stem.flac", "FLAC", "PCM_16")
         with AudioReader(between) as reader:
             assert reader.speakers == mask
+
+
+@pytest.mark.parametrize("subtype", ["VORBIS", "OPUS"])
+@pytest.mark.parametrize(
+    "channels, mask, places",
+    [
+        (3, 0x7, [0, 2, 1]),
+        (5, 0x37, [0, 2, 1, 3, 4]),
+        (6, 0x3F, [0, 2, 1, 5, 3, 4]),
+        (7, 0x70F, [0, 2, 1, 6, 5, 3, 4]),
+        (8, 0x63F, [0, 2, 1, 7, 5, 6, 3, 4]),
+    ],
+)
+def test_an_ogg_has_its_speakers_in_another_order(tmp_path, subtype, channels, mask, places):
+    # Low tones, so that the channel of the subwoofer keeps its own.
+    levels = np.linspace(0.4, 0.1, channels)
+    source = tmp_path / "a.ogg"
+    tone = np.sin(2 * np.pi * 50 / RATE * np.arange(RATE // 2))
+    soundfile.write(source, tone[:, None] * levels, RATE, subtype=subtype, format="OGG")
+    with AudioReader(source) as reader:
+        assert reader.speakers == mask
+    head = chunks(stem(source, tmp_path / "stem.wav", "WAV", "FLOAT"))[b"fmt "]
+    assert struct.unpack_from("<I", head, 20)[0] == mask
+    stem(source, tmp_path / "stem.ogg")
+    for name, expected in (("stem.wav", levels[places]), ("stem.ogg", levels)):
+        power = (soundfile.read(tmp_path / name)[0] ** 2).mean(0)
+        np.testing.assert_array_equal(np.argsort(power), np.argsort(expected))
+
+
+@pytest.mark.parametrize(
+    "layout, bits, channels, mask",
+    [(121 << 16 | 6, 0, 6, 0x3F), (1 << 16, 0x60F, 6, 0x60F), (132 << 16 | 4, 0, 4, 0x33)],
+)
+def test_a_caf_tells_its_speakers_in_its_own_way(tmp_path, layout, bits, channels, mask):
+    source = tmp_path / "a.caf"
+    soundfile.write(source, noise(3000, channels), RATE, subtype="PCM_16")
+    content, told = source.read_bytes(), struct.pack(">III", layout, bits, 0)
+    # After the head of the file and the description of its samples.
+    source.write_bytes(content[:52] + struct.pack(">4sq", b"chan", 12) + told + content[52:])
+    head = chunks(stem(source, tmp_path / "stem.wav", "WAV", "PCM_16"))[b"fmt "]
+    assert struct.unpack_from("<I", head, 20)[0] == mask
+    assert chunks(stem(source, tmp_path / "stem.caf"))[b"chan"] == told
 
 
 def test_nobody_guesses_speakers(tmp_path):

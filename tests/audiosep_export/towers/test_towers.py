@@ -1,5 +1,6 @@
 """Towers that hear and see, in ONNX; and models that are asked by a sound or a video."""
 
+import json
 import shutil
 import subprocess
 import sys
@@ -166,6 +167,29 @@ def test_the_command_separates_by_a_sound(model, files, audiosep, tmp_path):
     asked = [Query(like=files / name) for name in ("dog.wav", "hiss.wav")]
     by_hand = Separator(model, device="cpu").separate(song.T, 48_000, asked)
     assert np.allclose(by_hand["dog"].T, dog, atol=1e-4)
+
+
+def test_another_sound_under_the_same_name_asks_for_something_else(
+    model, files, audiosep, tmp_path
+):
+    example, stem = tmp_path / "mine.wav", tmp_path / "stems" / "song" / "mine.wav"
+    options = ["--model", model, "--device", "cpu", "-o", "stems", "--resume"]
+    line = ["separate", files / "song.wav", "--like", example, *options]
+    encoder = Separator(model, device="cpu").encoder
+    shutil.copy(files / "dog.wav", example)
+    asked = Query(like=example).asked
+    before = encoder.embed([asked])
+    assert audiosep(*line)[0] == 0
+    code, out, error = audiosep(*line, "--json")
+    assert code == 0 and json.loads(out)["files"][0]["resumed"], error
+    made = stem.read_bytes()
+    shutil.copy(files / "hiss.wav", example)
+    # It is not taken for done, and what another sound asked for is not replaced unasked.
+    code, _, error = audiosep(*line)
+    assert code == 2 and "exists" in error and stem.read_bytes() == made
+    assert audiosep(*line, "--overwrite")[0] == 0
+    assert stem.read_bytes() != made
+    assert not np.allclose(encoder.embed([asked]), before)
 
 
 def test_live_streams_take_a_sound(model, files):

@@ -101,6 +101,19 @@ def test_an_epoch_does_not_encode_again(clap, tmp_path, monkeypatch):
     assert calls == [["something new"]]
 
 
+def test_what_is_kept_in_memory_is_bounded(clap, tmp_path, monkeypatch):
+    monkeypatch.setattr("audiosep_training.query_encoders.base._MOST_RECENT", 3)
+    encoder = ClapEncoder(clap[0], tmp_path, heads=4)
+    texts = [f"sound {number}" for number in range(8)]
+    together = encoder.embed_texts(texts)
+    assert len(encoder._recent) == 3
+    # What is used stays, whatever else comes.
+    for text in texts:
+        encoder.embed_texts([texts[0], text])
+    assert f"text\0{texts[0]}" in encoder._recent and len(encoder._recent) == 3
+    assert np.array_equal(encoder.embed_texts(texts), together)
+
+
 @pytest.mark.slow
 def test_nothing_heavy_is_imported_beforehand():
     # The lists of transformers' models come with torchmetrics; the models themselves do not.

@@ -79,7 +79,7 @@ def test_the_recipes_that_ship(name):
     [
         (["optimiser.loss=log"], "optimiser.loss must be one of log-spectral"),
         (["run.strategy=fsdp", "optimiser.ema=0"], "run.strategy"),
-        (["network.n_fft=512"], "network.n_fft is no field"),
+        (["network.n_fft=512"], "n_fft is no known field"),
         (["network.look_ahead=0.5"], "network"),
     ],
 )

@@ -1,5 +1,8 @@
 """Listening: what a sound device would be given, block by block."""
 
+import contextlib
+import types
+
 import click.testing
 import numpy as np
 import pytest
@@ -34,6 +37,39 @@ def test_a_file_is_played_again_and_again(transparent, music):
     late = out[engine.latency_samples :].T
     again = np.tile(loop, 8)[:, : late.shape[1]]
     assert np.abs(late - again).max() < 1e-4
+
+
+class SoundCard:
+    """Stands for PortAudio with a card, which machines for tests have none of."""
+
+    PortAudioError = OSError
+
+    def __init__(self):
+        self.out = np.zeros((480, 1), np.float32)
+
+    def query_devices(self, device, kind):
+        return {"default_samplerate": 48_000.0}
+
+    @contextlib.contextmanager
+    def Stream(self, samplerate, channels, device, dtype, callback):  # noqa: N802
+        callback(np.full((480, channels), 0.1, np.float32), self.out, 480, None, None)
+        yield types.SimpleNamespace(latency=(0.004, 0.006))
+
+
+@pytest.mark.parametrize(
+    "options, shown",
+    [
+        ([], "latency 20.0 ms (959 samples at 48000 Hz), sound card 10.0 ms"),
+        (["--mode", "track"], "latency 306.6 ms (14719 samples at 48000 Hz)"),
+        (["--mode", "track", "--model", "live"], "latency 20.0 ms"),
+    ],
+)
+def test_the_latency_is_shown_and_a_mode_has_its_model(monkeypatch, options, shown):
+    monkeypatch.setattr("plugin_bridge.commands.listen._sounddevice", SoundCard)
+    runner = click.testing.CliRunner()
+    result = runner.invoke(command, ["-q", "drums", "--seconds", "0.01", *options])
+    assert result.exit_code == 0, result.exception
+    assert shown in result.stderr
 
 
 def test_without_a_device_or_words_one_sentence():

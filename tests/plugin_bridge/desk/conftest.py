@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 
 from audiosep_core.demo import demo_sources
@@ -49,6 +50,17 @@ def demo_file(tmp_path_factory):
     sources, rate = demo_sources()
     path = tmp_path_factory.mktemp("sound") / "two ducks.wav"
     soundfile.write(path, sum(sources.values()).T[: 4 * rate], rate, "PCM_24")
+    return path
+
+
+@pytest.fixture
+def long_file(tmp_path):
+    """Noise that takes much longer to separate than a tab takes to close."""
+    import soundfile
+
+    path = tmp_path / "long.flac"
+    noise = np.random.default_rng(0).standard_normal(600 * 16_000) * 0.1
+    soundfile.write(path, noise, 16_000)
     return path
 
 

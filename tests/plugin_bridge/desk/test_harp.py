@@ -17,12 +17,22 @@ pytestmark = pytest.mark.slow
 
 def call(address, name, data):
     """Post to a named endpoint and read its events, as HARP does: (event, data)."""
+    return answer(begin(address, name, data))
+
+
+def begin(address, name, data):
+    """Post to a named endpoint; gives where its events are read."""
     body = json.dumps({"data": data}).encode()
     url = f"{address}gradio_api/call/{name}"
     request = Request(url, body, {"Content-Type": "application/json"})
     with urlopen(request, timeout=60) as response:
         event = json.load(response)["event_id"]
-    with urlopen(f"{url}/{event}", timeout=120) as response:
+    return f"{url}/{event}"
+
+
+def answer(events):
+    """The last event, and what it holds."""
+    with urlopen(events, timeout=120) as response:
         lines = response.read().decode().strip().splitlines()
     return lines[-2].removeprefix("event: "), json.loads(lines[-1].removeprefix("data: "))
 
@@ -66,6 +76,20 @@ def test_a_region_is_processed(desk_address, demo_file, tmp_path, output, stem):
     )
     assert got == offline.stems[stem].path.read_bytes()
     assert soundfile.info(offline.stems[stem].path).subtype == "PCM_24"
+
+
+def test_what_runs_is_cancelled(desk_address, desk_root, demo_file, long_file, wait_until):
+    before = set(desk_root.rglob("desk-*"))
+    sent = upload(desk_address, long_file)
+    running = begin(desk_address, "process", [sent, "rain", "", 1, "target"])
+    wait_until(lambda: set(desk_root.rglob("*.part")))
+    (folder,) = set(desk_root.rglob("desk-*")) - before
+    assert call(desk_address, "cancel", [])[0] == "complete"
+    # Nothing of it is left, which would be there had it come to its end, and the next is served.
+    wait_until(lambda: not folder.exists())
+    assert answer(running)[0] == "error"
+    sent = upload(desk_address, demo_file)
+    assert call(desk_address, "process", [sent, "rain", "", 1, "target"])[0] == "complete"
 
 
 def test_what_cannot_be_processed_is_an_error_event(desk_address, demo_file):

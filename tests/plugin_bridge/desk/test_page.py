@@ -5,9 +5,7 @@ import os
 import urllib.parse
 from pathlib import Path
 
-import numpy as np
 import pytest
-import soundfile
 
 selenium = pytest.importorskip("selenium")
 from selenium.webdriver.common.by import By  # noqa: E402
@@ -64,20 +62,15 @@ def separate(browser, address, path, words):
 
 def test_a_person_takes_a_stem_home(browser, desk_address, demo_file, tmp_path):
     separate(browser, desk_address, demo_file, "ducks quacking\nhand drums")
+
     # Every player and picture is there, as wide as each other.
-    pictures = wait(
-        browser,
-        lambda page: (
-            [
-                picture
-                for picture in page.find_elements(By.CSS_SELECTOR, ".picture img")
-                if picture.is_displayed() and int(picture.get_attribute("naturalWidth"))
-            ]
-            if len(page.find_elements(By.CSS_SELECTOR, ".picture img")) >= 4
-            else None
-        ),
-    )
-    assert len(pictures) == 4
+    def pictures(page):
+        found = page.find_elements(By.CSS_SELECTOR, ".picture img")
+        seen = [one for one in found if one.is_displayed()]
+        # One that has not come in yet has no width of its own.
+        return len(seen) == 4 and all(int(one.get_attribute("naturalWidth")) for one in seen)
+
+    wait(browser, pictures)
     play = find(browser, "#stem-0 button[aria-label*=Play]")
     play.click()
     wait(browser, lambda page: page.find_elements(By.CSS_SELECTOR, "#stem-0 [aria-label*=Pause]"))
@@ -142,15 +135,6 @@ def test_mistakes_are_sentences_and_the_page_lives_on(browser, desk_address, dem
     find(browser, "#separate").click()
     assert "cat.wav is no audio file" in message(browser)
     separate(browser, desk_address, demo_file, "rain")
-
-
-@pytest.fixture
-def long_file(tmp_path):
-    """Noise that takes much longer to separate than a tab takes to close."""
-    path = tmp_path / "long.flac"
-    noise = np.random.default_rng(0).standard_normal(600 * 16_000) * 0.1
-    soundfile.write(path, noise, 16_000)
-    return path
 
 
 def begin(browser, address, path, root):
@@ -221,3 +205,30 @@ def test_modes_are_offered_and_heard(browser, desk_address, demo_file):
     said = find(browser, "#said").text
     assert f"mode {modes_of(Separator())[-1]}, on CPU" in said and "answers after" in said
     assert """audiosep listen -q 'it'"'"'s raining'""" in said
+
+
+def test_the_model_for_playing_is_offered(browser, desk_address, demo_file):
+    browser.get(desk_address)
+    upload(browser, demo_file)
+    find(browser, "#sound audio, #sound .waveform-container")
+    find(browser, "#queries textarea").send_keys("hand drums")
+    find(browser, "#more button").click()
+    choose(browser, "model", "live")
+    choose(browser, "mode", "live")
+    find(browser, "#separate").click()
+    wait(browser, lambda page: "separated in" in page.find_element(By.ID, "said").text)
+    said = find(browser, "#said").text
+    assert "by the model live, mode live, on CPU" in said
+    assert "--model live --mode live" in said and "answers after 20 ms" in said
+
+
+def choose(browser, name, option):
+    """Pick from a list of the page."""
+
+    def offered(page):
+        choices = page.find_elements(By.CSS_SELECTOR, "[role=option]")
+        return next((one for one in choices if one.text.strip("✓ \n") == option), None)
+
+    find(browser, f"#{name} input").click()
+    wait(browser, offered).click()
+    wait(browser, lambda page: find(page, f"#{name} input").get_property("value") == option)

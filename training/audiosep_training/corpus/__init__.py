@@ -1,4 +1,5 @@
 """A training corpus made of the openly licensed sounds that Debian packages carry.
 
-Imports: audiosep_training.toml; numpy, scipy, soundfile, soxr, zstandard.
+Imports: audiosep_training.toml, audiosep_training.workers; numpy, scipy, soundfile, soxr,
+zstandard.
 """

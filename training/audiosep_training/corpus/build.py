@@ -10,7 +10,6 @@ import hashlib
 import itertools
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import TypeVar
 
@@ -27,6 +26,7 @@ from audiosep_training.corpus.render import render, rendered_classes
 from audiosep_training.corpus.split import group_of, stable_hash, test_groups
 from audiosep_training.corpus.store import SAMPLE_RATE, Corpus, CorpusWriter
 from audiosep_training.corpus.unpack import AUDIO_SUFFIXES, unpack
+from audiosep_training.workers import worker_pool
 
 TRAIN_SPEECH_SECONDS = 125 * 60.0
 TEST_SPEECH_SECONDS = 25 * 60.0
@@ -215,7 +215,7 @@ def _decoded(
 ) -> Iterator[tuple[_Described, NDArray[np.int16]]]:
     """What stands for a file (and whether it is aligned), with its audio, where it holds any."""
     dropped: Counter[str] = Counter()
-    with ProcessPoolExecutor() as pool:
+    with worker_pool() as pool:
         results = zip(described, pool.map(_load, files, chunksize=32), strict=True)
         for number, (each, audio) in enumerate(results, 1):
             if isinstance(audio, str):

@@ -2,5 +2,6 @@
 
 Imports: audiosep_core.files, audiosep_core.query, audiosep_core.video, audiosep_training.config,
 audiosep_training.corpus, audiosep_training.datasets, audiosep_training.messages,
-audiosep_training.mixer; braceexpand, lightning, numpy, soundfile, soxr, torch, webdataset.
+audiosep_training.mixer, audiosep_training.workers; braceexpand, lightning, numpy, soundfile, soxr,
+torch, webdataset.
 """

@@ -11,7 +11,7 @@ import subprocess
 import tarfile
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Executor, ProcessPoolExecutor
+from concurrent.futures import Executor
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +26,7 @@ from audiosep_training.corpus.store import Clip, Corpus, quantise
 from audiosep_training.data.mixed_batches import described
 from audiosep_training.mixer.sounds import SAMPLE_RATE, Sound, SoundBank
 from audiosep_training.mixer.vocabulary import Vocabulary
+from audiosep_training.workers import worker_pool
 
 TABLE, QUERIES = "table.json", "queries.npz"
 #: A part holds no more than this.
@@ -74,11 +75,12 @@ def write_pack(
     if not clips:
         raise PackError("the corpus holds no clip for training: build it again")
     folder.mkdir(parents=True, exist_ok=True)
-    for old in folder.glob(_PART.format(0).replace("00", "*")):
-        old.unlink()
+    # The table last and first: parts without one are no pack.
+    for old in [folder / TABLE, *folder.glob(_PART.format(0).replace("00", "*"))]:
+        old.unlink(missing_ok=True)
     rows: list[dict[str, object]] = []
     groups = list(_groups(clips))
-    with ProcessPoolExecutor() as pool, _Parts(folder, part_bytes) as parts:
+    with worker_pool() as pool, _Parts(folder, part_bytes) as parts:
         joined = ([corpus.audio(clip) for clip in group] for group in groups)
         for number, (group, content) in enumerate(
             zip(groups, _in_order(pool, _encoded, joined), strict=True)
@@ -129,7 +131,7 @@ def read_pack(
         cuts[row["file"]].append((number, row["start"], row["samples"]))
     clips: dict[int, NDArray[np.int16]] = {}
     met: set[str] = set()
-    with ProcessPoolExecutor(workers or None) as pool:
+    with worker_pool(workers or None) as pool:
         files = ((name, content, cuts[name]) for name, content in _files(parts) if name in cuts)
         for name, found in _in_order(pool, _decoded, files):
             met.add(name)

@@ -19,6 +19,8 @@ from audiosep_core.query.store import EmbeddingStore
 Embeddings = NDArray[np.float32]
 #: Pictures of a video at 1 s: (frames, size, size, 3), red, green and blue.
 Frames = NDArray[np.uint8]
+#: Embeddings that are kept in memory, 128 MiB of 512 numbers each; all are kept on disk.
+_MOST_RECENT = 1 << 16
 
 
 class FrozenEncoder:
@@ -36,6 +38,7 @@ class FrozenEncoder:
         self.size = size
         self.device = torch.device("cpu")
         self._store = EmbeddingStore(cache_folder() / "training" / "queries.sqlite", identity)
+        # Those used for longest not come first.
         self._recent: dict[str, Embeddings] = {}
 
     def __deepcopy__(self, memo: dict[int, Any]) -> FrozenEncoder:
@@ -90,13 +93,17 @@ class FrozenEncoder:
         return UsageError(f"the query encoder {type(self).__name__} knows no {what}; {remedy}")
 
     def _remembered(self, keys: list[str], encode: Callable[[list[int]], Embeddings]) -> Embeddings:
-        self._recent.update(self._store.get([key for key in keys if key not in self._recent]))
-        rows = {key: row for row, key in enumerate(keys) if key not in self._recent}
+        found = {key: self._recent.pop(key) for key in set(keys) & self._recent.keys()}
+        found.update(self._store.get([key for key in keys if key not in found]))
+        rows = {key: row for row, key in enumerate(keys) if key not in found}
         if rows:
             fresh = dict(zip(rows, encode(list(rows.values())), strict=True))
             self._store.put(fresh)
-            self._recent.update(fresh)
-        return np.stack([self._recent[key] for key in keys])
+            found.update(fresh)
+        self._recent.update(found)
+        for key in list(self._recent)[: max(0, len(self._recent) - _MOST_RECENT)]:
+            del self._recent[key]
+        return np.stack([found[key] for key in keys])
 
 
 def _video_key(video: Path | Frames) -> str:

@@ -17,6 +17,7 @@ from audiosep_training.evaluation.measures.scores import measure
 from audiosep_training.evaluation.running.ideal import Ideal
 from audiosep_training.evaluation.running.records import Record, ScoreFile
 from audiosep_training.evaluation.running.separators import Separate, SeparatorSpec
+from audiosep_training.workers import end_with_parent
 
 
 @dataclasses.dataclass(frozen=True)
@@ -180,6 +181,7 @@ _comparison: Comparison
 
 
 def _prepare(comparison: Comparison, threads: int) -> None:
+    end_with_parent()
     global _comparison
     _comparison = comparison
     for spec in comparison.specs:
