@@ -15,7 +15,7 @@ static void play(Link &link, unsigned rate) {
     static float left[Link::kChunk], right[Link::kChunk], rest[2][Link::kChunk];
     const uint32_t sizes[] = {1, 7, 512, Link::kChunk, 333};
     uint32_t done = 0;
-    for (unsigned turn = 0; done < 2 * rate; ++turn) {
+    for (unsigned turn = 0; done < rate; ++turn) {
         const uint32_t frames = sizes[turn % 5];
         for (uint32_t i = 0; i < frames; ++i)
             left[i] = right[i] = 0.1f * float((done + i) * 7919u % 1000u) / 1000.0f;
