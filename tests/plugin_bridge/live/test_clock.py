@@ -253,3 +253,17 @@ def test_a_network_that_remembers_repeats_itself_where_the_grid_does(streaming_s
     np.testing.assert_array_equal(first, same)
     shifted = played(engine(streaming_separator, rate, origin=778), audio)
     assert np.abs(shifted - first).max() > 1e-5
+
+
+@pytest.mark.parametrize("rate", RATES)
+def test_a_host_that_feeds_silence_gets_the_end_that_flush_gives(streaming_separator, rate):
+    """Of a network that remembers; one of windows sees shorter ones at the end of a recording."""
+    audio = sound(rate, 1.3)
+    ends = []
+    for silence in (False, True):
+        stream = engine(streaming_separator, rate)
+        stream.process(audio)
+        late = stream.latency_samples
+        rest = stream.process(np.zeros((1, late), np.float32)) if silence else stream.flush()
+        ends.append(rest)
+    np.testing.assert_allclose(ends[1], ends[0], atol=1e-6)

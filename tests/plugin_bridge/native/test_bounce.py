@@ -123,8 +123,10 @@ def test_a_slack_of_nothing_is_enough_for_neither_contract(c_client, server, aud
     assert np.abs(out).max() > 1e-3
 
 
-def test_the_same_passage_from_another_place_of_the_transport(c_client, server, audio):
-    later = 70_001
+def test_the_same_passage_from_another_place_of_the_transport(c_client, start, windowed, audio):
+    """Of a network of windows; one that remembers hears another past."""
+    server, later = start("--model", str(windowed.bundle.folder)), 70_001
+    audio = audio / (2 * np.abs(audio).max())
     outs = []
     for origin, part in ((5000, audio), (5000 + later, audio[:, later:])):
         with opened(c_client, server, mode="track") as client:

@@ -14,14 +14,18 @@ from plugin_bridge.plugin import bundles
 
 pytestmark = pytest.mark.slow
 pedalboard = pytest.importorskip("pedalboard")
-RATE = 48_000
+RATE, BLOCK = 48_000, 1024
 QUERY = "Drum kit"
 HERE = Path(__file__).parent
 LIBRARIES = Path("/usr/lib/ardour7")
 #: Of Ardour's time, in a frame.
 TICKS = 282_240_000 // RATE
 #: Ardour's numbers of the plug-in's parameters.
-NUMBERS = {"prompt": 1, "strength": 2, "mix": 3, "output": 4, "mute": 5}
+NUMBERS = {"prompt": 1, "strength": 2, "mix": 3, "output": 4, "mute": 5, "residual_bus": 6}
+#: Ardour 7 may wait for itself before the first frame of an export that follows the opening of a
+#: session at once: it holds the lock of its process thread while it waits for its butler, who wants
+#: that lock to adjust the buffers of the session that was opened. No plug-in has part in it.
+TRIES = 3
 #: In which a level moves to its new value.
 GLIDE = RATE * 5 // 1000
 
@@ -52,13 +56,13 @@ class Session:
         self.run("ardour7-lua", HERE / "ardour" / "create.lua")
         self._place(audio)
 
-    def run(self, *command):
+    def run(self, *command, seconds=120):
         done = subprocess.run(
             list(map(str, command)),
             env=self._environment,
             capture_output=True,
             text=True,
-            timeout=120,
+            timeout=seconds,
         )
         assert done.returncode == 0, done.stdout + done.stderr
 
@@ -96,7 +100,13 @@ class Session:
         """What Ardour writes: (2, frames)."""
         path = self.folder.with_suffix(".wav")
         name = self.folder.name
-        self.run("ardour7-export", "-b", "float", "-o", path, self.folder, name)
+        for _ in range(TRIES):
+            path.unlink(missing_ok=True)
+            try:
+                self.run("ardour7-export", "-b", "float", "-o", path, self.folder, name, seconds=60)
+                break
+            except subprocess.TimeoutExpired:
+                assert not path.exists() or path.stat().st_size < 1000
         audio, rate = soundfile.read(path, dtype="float32", always_2d=True)
         assert rate == RATE
         return audio.T
@@ -143,7 +153,10 @@ def _write_presets(vst3, home):
     (bundle / "preset.ttl").write_text(preset)
 
 
-@pytest.mark.parametrize("kind", ["VST3", "LV2"])
+KINDS = pytest.mark.parametrize("kind", ["VST3", "LV2"])
+
+
+@KINDS
 def test_an_export_is_what_the_engine_gives(session, separated, music, kind):
     audio = music(2, 2 * RATE)
     made = session(audio, kind)
@@ -163,13 +176,35 @@ def test_mute_is_automated_to_the_sample(session, separated, music):
     np.testing.assert_allclose(made.export(), level * separated(audio), atol=2e-6)
 
 
-def test_output_and_mix_are_automated(session, separated, music):
+@KINDS
+def test_output_and_mix_are_automated(session, separated, music, kind):
+    """An LV2 port has one value a block, the VST3's values have their frames."""
     audio = music(2, RATE)
     turned = 20_000
-    made = session(audio, mix=[(0, 75)], output=[(0, 0), (turned, 1)])
+    made = session(audio, kind, mix=[(0, 75)], output=[(0, 0), (turned - 25, 0), (turned, 1)])
     out, target = made.export(), separated(audio)
     rest = audio - target
-    before, behind = slice(0, turned), slice(turned + GLIDE, None)
+    before, behind = slice(0, turned - 25), slice(turned + BLOCK + GLIDE, None)
     mixed = target + 0.25 * rest, rest + 0.25 * target
     np.testing.assert_allclose(out[:, before], mixed[0][:, before], atol=2e-6)
     np.testing.assert_allclose(out[:, behind], mixed[1][:, behind], atol=2e-6)
+
+
+@KINDS
+def test_the_residual_is_heard_on_outputs_of_its_own(session, music, kind):
+    """The session leads both buses to the master, where they sum to the mixture."""
+    audio = music(2, RATE)
+    made = session(audio, kind, residual_bus=[(0, 1)])
+    np.testing.assert_allclose(made.export(), audio, atol=1e-6)
+
+
+@KINDS
+def test_strength_is_heard_a_latency_behind_its_automation(session, separated, music, kind):
+    """Ardour tells values by the clock of what it plays; masks follow that of what comes in."""
+    audio = music(2, 2 * RATE)
+    turned, late = 20_000, 31_519
+    made = session(audio, kind, strength=[(0, 1), (turned, 1), (turned + 25, 3)])
+    out, softer, harder = made.export(), separated(audio), separated(audio, strength=3)
+    before, behind = slice(0, turned + late - BLOCK), slice(turned + late + 2 * BLOCK, None)
+    np.testing.assert_allclose(out[:, before], softer[:, before], atol=2e-6)
+    np.testing.assert_allclose(out[:, behind], harder[:, behind], atol=2e-6)

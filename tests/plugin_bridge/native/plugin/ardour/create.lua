@@ -16,9 +16,15 @@ track:add_processor_by_index(processor, 0, nil, true)
 for number, frame, value in (os.getenv("AUTOMATION") or ""):gmatch("(%d+) (%d+) ([%d.]+)") do
     local _, control = ARDOUR.LuaAPI.plugin_automation(processor, tonumber(number))
     control:add(Temporal.timepos_t(tonumber(frame)), tonumber(value), false, true)
-    local parameter = Evoral.Parameter(ARDOUR.AutomationType.PluginAutomation, 0, tonumber(number))
+    local id = processor:to_insert():plugin(0):nth_parameter(tonumber(number), false)
+    local parameter = Evoral.Parameter(ARDOUR.AutomationType.PluginAutomation, 0, id)
     processor:to_automatable():automation_control(parameter, false)
              :set_automation_state(ARDOUR.AutoState.Play)
+end
+-- The second bus goes to the master too, where it is silent unless it is asked for.
+local outputs, master = track:output(), session:master_out():input()
+for side = 0, 1 do
+    if outputs:nth(2 + side):connect(master:nth(side):name()) ~= 0 then error("not connected") end
 end
 session:save_state("")
 close_session()
