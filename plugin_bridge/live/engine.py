@@ -17,7 +17,13 @@ from audiosep_core.signal.masking import Estimator
 from audiosep_core.signal.open_stream import Stream, open_stream
 from audiosep_core.signal.stepping import StepEstimator
 from plugin_bridge.live.blocks import as_block, is_broken, like
-from plugin_bridge.live.latency import LatencyParts, call_lengths, quantum_samples, stream_latency
+from plugin_bridge.live.latency import (
+    LatencyParts,
+    call_lengths,
+    quantum_samples,
+    step_samples,
+    stream_latency,
+)
 from plugin_bridge.live.modes import mode_windows
 from plugin_bridge.live.schedule import Schedule, Scheduled
 
@@ -95,6 +101,8 @@ class StreamingSeparator:
         self._separator, self._encoder = separator, separator.encoder
         self._estimator = estimator or separator.estimator
         self._quantum = quantum_samples(self.sample_rate, config)
+        #: Samples of a step, on the time line's grid; 0 where a stream has none of its own.
+        self._step = step_samples(self.sample_rate, config)
         self._embeddings = self._encoder.embed(self._settings.asked)
         self._schedule = Schedule()
         self.reset(origin)
@@ -259,9 +267,12 @@ class StreamingSeparator:
         # What begins in a block is known before the block is separated.
         while (due := self._schedule.due(self.position)) is not None:
             self._begin(due)
-        if self._quantum == 1 and count:
-            self._advance(len(self._in))
-        while len(self._in) >= self._quantum:
+        if self._step:
+            # Nothing comes of part of a step, so small blocks wait for the rest of theirs.
+            ready = len(self._in) - self.position % self._step
+            if ready > 0:
+                self._advance(ready)
+        while not self._step and len(self._in) >= self._quantum:
             self._advance(self._quantum)
         return like(block, self._out.pop(count))
 

@@ -45,6 +45,13 @@ def quantum_samples(sample_rate: int, config: SeparatorConfig | StreamingConfig)
     return max(1, round(sample_rate * _QUANTUM_SECONDS))
 
 
+def step_samples(sample_rate: int, config: SeparatorConfig | StreamingConfig) -> int:
+    """Samples of a step of a network that streams at the stream's own rate; 0 for all others."""
+    if isinstance(config, StreamingConfig) and has_own_frames(config, sample_rate):
+        return config.step_frames * config.hop_length(sample_rate)
+    return 0
+
+
 def hop_samples(
     windows: Windows | Steps, config: SeparatorConfig | StreamingConfig, sample_rate: int
 ) -> int:
