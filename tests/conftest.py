@@ -13,12 +13,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, settings
 
 from audiosep_core.commands import main
 from plugin_bridge.address import Address, TcpAddress, UnixAddress
 
 ROOT = Path(__file__).resolve().parents[1]
 REFERENCE = Path(__file__).with_name("reference")
+
+# How quick a machine is decides no test.
+settings.register_profile("audiosep", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("audiosep")
 
 
 @pytest.fixture(scope="session", autouse=True)

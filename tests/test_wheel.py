@@ -29,8 +29,14 @@ def test_only_our_packages_are_in_it(wheel):
 
 
 def test_all_of_them_is_in_it(wheel):
+    folders = (
+        "audiosep_core",
+        "export/audiosep_export",
+        "plugin_bridge",
+        "training/audiosep_training",
+    )
     listed = subprocess.run(
-        ["git", "ls-files", "--", *("audiosep_core", "export", "plugin_bridge", "training")],
+        ["git", "ls-files", "--", *folders],
         cwd=ROOT,
         capture_output=True,
         text=True,
