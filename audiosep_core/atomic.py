@@ -114,15 +114,22 @@ def _written(partial: Partial) -> Iterator[Path]:
         partial.discard()
 
 
-def remove_stale(target: Path) -> None:
-    """Remove what processes that were killed left of a file or folder of that name."""
+def remove_stale(target: Path) -> bool:
+    """Remove what processes that were killed left of a file or folder of that name.
+
+    Returns:
+        Whether nothing is left: what a process holds that still lives, or is dying, stays.
+    """
+    held = False
     for path in target.parent.glob(f"{glob.escape(_stem(target))}.*{_ENDING}"):
         lock = _lock(path, wanted=False)
         if lock >= 0 or sys.platform == "win32":
             # Windows refuses to remove a file that somebody has open.
             _remove(path)
+        held |= path.exists()
         if lock >= 0:
             os.close(lock)
+    return not held
 
 
 def is_partial(path: Path) -> bool:

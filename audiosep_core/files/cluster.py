@@ -12,6 +12,7 @@ import dataclasses
 import importlib
 import os
 import socket
+import time
 from collections import deque
 from collections.abc import Generator, Mapping, Sequence
 from pathlib import Path
@@ -32,6 +33,7 @@ MOST_ATTEMPTS = 2
 _MOST_STARTS = 3
 _CONNECT_SECONDS = 10.0
 _STOP_SECONDS = 10.0
+_LETTING_GO_SECONDS = 0.05
 # Ray's least; jobs and outcomes are small, audio never passes through Ray.
 _OBJECT_STORE_BYTES = 80 << 20
 
@@ -174,9 +176,13 @@ class RayWorkers:
             self._ray.kill(actor.handle)
         if busy:
             self._ray.wait(list(busy), num_returns=len(busy), timeout=_STOP_SECONDS)
+        until = time.monotonic() + _STOP_SECONDS
         for actor in busy.values():
-            if actor.job is not None:
-                clear_partial(actor.job, self._options)
+            # Ray counts an actor as dead before its process is gone.
+            while actor.job is not None and not clear_partial(actor.job, self._options):
+                if time.monotonic() > until:
+                    break
+                time.sleep(_LETTING_GO_SECONDS)
 
 
 def connect(address: str) -> Any:

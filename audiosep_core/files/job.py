@@ -222,12 +222,16 @@ def _what_is_left(reader: AudioReader) -> str:
     return f"0.00 s to {seconds:.2f} s were taken: it {reader.damage}"
 
 
-def clear_partial(job: Job, options: SeparationOptions) -> None:
-    """Remove what a process left of a job when it was killed: partial files, an empty folder."""
-    for path in options.stem_paths(job).values():
-        remove_stale(path)
+def clear_partial(job: Job, options: SeparationOptions) -> bool:
+    """Remove what a process left of a job when it was killed: partial files, an empty folder.
+
+    Returns:
+        Whether nothing is left; the process may take a moment to let go of its files.
+    """
+    cleared = [remove_stale(path) for path in options.stem_paths(job).values()]
     with suppress(OSError):
         job.folder.rmdir()
+    return all(cleared)
 
 
 def check_output(
