@@ -19,7 +19,7 @@ import numpy.typing as npt
 import onnx
 
 from audiosep_core.model.bundle import TEXT_ENCODER, TOKENIZER
-from audiosep_core.query.text import normalise_query
+from audiosep_core.query.text import query_key
 from audiosep_core.query.text_encoder import MAX_TOKENS, TextEncoder
 from audiosep_core.query.vocabulary import known_queries
 from audiosep_export.graphs.onnx_graph import OPSET
@@ -222,7 +222,7 @@ def _reference_embeddings(folder: Path, queries: Sequence[str]) -> Array:
     tokenizer.enable_truncation(MAX_TOKENS)
     model: Any = transformers.BertModel.from_pretrained(str(folder), local_files_only=True)
     model.float().eval()
-    tokens = [tokenizer.encode(normalise_query(query)).ids for query in queries]
+    tokens = [tokenizer.encode(query_key(query)).ids for query in queries]
     alike: dict[int, list[int]] = {}
     for row, ids in enumerate(tokens):
         alike.setdefault(len(ids), []).append(row)
