@@ -16,13 +16,13 @@ SHAPES = [(1, 32), (3, 32), (2, 64)]
 
 
 @pytest.fixture(scope="module")
-def plain(separator):
-    return MaskEstimator(separator.bundle, "cpu", 1)
+def plain(windowed):
+    return MaskEstimator(windowed.bundle, "cpu", 1)
 
 
 @pytest.fixture
-def estimator(separator):
-    return MaskEstimator(separator.bundle, "cpu", 1)
+def estimator(windowed):
+    return MaskEstimator(windowed.bundle, "cpu", 1)
 
 
 def windows(config, rows, frames, seed=0):
@@ -50,12 +50,12 @@ def test_many_rows_are_run_in_groups(plain, monkeypatch):
 
 
 @pytest.mark.parametrize("threaded", [False, True])
-def test_prepared_shapes_give_the_same_to_the_bit(separator, plain, monkeypatch, threaded):
+def test_prepared_shapes_give_the_same_to_the_bit(windowed, plain, monkeypatch, threaded):
     """With a thread of its own, as on CUDA, too."""
     if threaded:
         executor = ThreadPoolExecutor(1)
         monkeypatch.setattr(audiosep_core.runtime.session, "own_thread", lambda provider: executor)
-    estimator = MaskEstimator(separator.bundle, "cpu", 1)
+    estimator = MaskEstimator(windowed.bundle, "cpu", 1)
     for shape in SHAPES:
         estimator.prepare(*shape)
         estimator.prepare(*shape)
