@@ -20,6 +20,7 @@ class SoundClass:
         name: What it is called.
         domain: One of :data:`DOMAINS`.
         phrases: Queries that a user may type, plainest first.
+        loose: Further words for it, less plain: scenes, makers, slang.
         held_out: Paraphrases that no training sees.
         families: Broader queries that it answers, too.
         confusable: Classes that never meet it in a mixture.
@@ -28,6 +29,7 @@ class SoundClass:
     name: str
     domain: str
     phrases: tuple[str, ...]
+    loose: tuple[str, ...] = ()
     held_out: tuple[str, ...] = ()
     families: tuple[str, ...] = ()
     confusable: frozenset[str] = frozenset()
@@ -66,6 +68,7 @@ class ClassBook:
                 entry["name"],
                 entry["domain"],
                 tuple(entry["phrases"]),
+                tuple(entry.get("loose", ())),
                 tuple(entry.get("held_out", ())),
                 tuple(entry.get("families", ())),
                 frozenset(confusable[entry["name"]]),
@@ -90,7 +93,7 @@ class ClassBook:
                         f"class {sound.name!r} is of the family {family!r}, which is not listed: "
                         f"mend {_CLASSES_FILE}"
                     )
-            for phrase in (*sound.phrases, *sound.held_out):
+            for phrase in (*sound.phrases, *sound.loose, *sound.held_out):
                 if phrase.lower() in owners:
                     raise ValueError(
                         f"{phrase!r} asks for both {owners[phrase.lower()]!r} and "

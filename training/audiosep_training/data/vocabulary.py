@@ -14,6 +14,8 @@ from audiosep_training.mixer.vocabulary import Phrasings, Vocabulary
 
 #: The plain phrase is asked half the time.
 _TEMPLATES = ("{}", "{}", "{}", "the sound of {}", "{} sound", "{} in the background")
+#: Loose words come as they are, together in about a third of the queries.
+_LOOSE = ("{}", "{}", "{}")
 
 
 def make_vocabulary(corpus: Corpus) -> Vocabulary:
@@ -35,24 +37,26 @@ def make_vocabulary(corpus: Corpus) -> Vocabulary:
             family[index, groups.index(group)] = True
     return Vocabulary(
         labels,
-        _phrasings([sound.phrases for sound in sounds]),
-        _phrasings([families[group] for group in groups]),
+        _phrasings([(sound.phrases, sound.loose) for sound in sounds]),
+        _phrasings([(families[group], ()) for group in groups]),
         conflict,
         family,
     )
 
 
-def _phrasings(phrases: Sequence[Sequence[str]]) -> Phrasings:
+def _phrasings(things: Sequence[tuple[Sequence[str], Sequence[str]]]) -> Phrasings:
+    """Of things with plain phrases and loose ones."""
     rows: list[int] = []
     ranges: list[tuple[int, int]] = []
     found: dict[str, int] = {}
-    for own in phrases:
+    for plain, loose in things:
         start = len(rows)
-        for phrase in map(_tidy, own):
-            for template in _TEMPLATES:
-                # "The sound of rain sound" is nobody's query.
-                text = phrase if "sound" in phrase else template.format(phrase)
-                rows.append(found.setdefault(text, len(found)))
+        for own, templates in ((plain, _TEMPLATES), (loose, _LOOSE)):
+            for phrase in map(_tidy, own):
+                for template in templates:
+                    # "The sound of rain sound" is nobody's query.
+                    text = phrase if "sound" in phrase else template.format(phrase)
+                    rows.append(found.setdefault(text, len(found)))
         ranges.append((start, len(rows)))
     embeddings = bundled_text_encoder().encode(list(found)).astype(np.float16)
     return Phrasings(embeddings, np.array(rows, np.int32), np.array(ranges, np.int32))
