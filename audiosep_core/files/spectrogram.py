@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 _WINDOW_SECONDS = 0.04
 _RANGE_DB = 80.0
 _LOWEST_KHZ = 0.0625
+#: Of a drawn spectrogram, as many as a picture has pixels.
+_ROWS = 200
 #: More than a picture has pixels, fewer than would fill the memory.
 _MOST_COLUMNS = 2000
 _BLOCK_FRAMES = 1 << 17
@@ -129,13 +131,12 @@ def draw_sheet(sounds: Sequence[tuple[str, Levels]]) -> Figure:
     """Draw what was measured, with its titles, as :func:`draw_spectrograms`."""
     top = _top(levels for _, levels in sounds)
     figure = new_figure(10, 2.1 * len(sounds))
-    from matplotlib.ticker import ScalarFormatter
-
     axes = figure.subplots(len(sounds), 1, sharex=True, squeeze=False)[:, 0]
     image = None
     for axis, (title, levels) in zip(axes, sounds, strict=True):
         image = _draw(axis, levels, top)
-        axis.yaxis.set_major_formatter(ScalarFormatter())
+        ticks = _ticks(levels)
+        axis.set_yticks(np.log2(ticks), [f"{kilohertz:g}" for kilohertz in ticks])
         axis.set_title(title, loc="left", fontsize=11)
         axis.set_ylabel("kHz")
     axes[-1].set_xlabel("seconds")
@@ -155,21 +156,24 @@ def save_strips(sounds: Sequence[tuple[Path, Levels]]) -> None:
     """
     top = _top(levels for _, levels in sounds)
     for path, levels in sounds:
-        figure = new_figure(10, 1.4)
+        figure = new_figure(10, 1.2)
         figure.set_layout_engine("none")
+        figure.set_facecolor("black")
         axis = figure.add_axes((0, 0, 1, 1))
+        axis.set_axis_off()
         _draw(axis, levels, top)
-        for kilohertz in (0.125, 0.5, 2, 8):
-            if kilohertz < levels.kilohertz[-1]:
-                axis.text(
-                    0.003,
-                    kilohertz,
-                    f"{kilohertz:g} kHz",
-                    color="white",
-                    fontsize=7,
-                    va="center",
-                    transform=axis.get_yaxis_transform(),
-                )
+        for kilohertz in _ticks(levels):
+            axis.text(
+                0.004,
+                math.log2(kilohertz),
+                f"{kilohertz:g} kHz",
+                color="white",
+                fontsize=8,
+                va="center",
+                transform=axis.get_yaxis_transform(),
+                # Readable on what is loud, too.
+                bbox={"facecolor": "black", "alpha": 0.7, "pad": 1, "linewidth": 0},
+            )
         save_figure(path, figure)
 
 
@@ -184,18 +188,39 @@ def _top(sounds: Iterable[Levels]) -> float:
 
 
 def _draw(axis: Axes, levels: Levels, top: float) -> ScalarMappable:
-    image = axis.pcolormesh(
-        levels.times,
-        levels.kilohertz,
-        levels.decibels,
+    """Draw on a logarithmic axis of frequencies: y is the octave, 0 at 1 kHz."""
+    low, high = math.log2(_LOWEST_KHZ), math.log2(levels.kilohertz[-1])
+    half = (levels.times[1] - levels.times[0] if len(levels.times) > 1 else levels.seconds) / 2
+    axis.set_facecolor("black")
+    image = axis.imshow(
+        _by_octave(levels, np.linspace(low, high, _ROWS + 1)),
         cmap="magma",
         vmin=top - _RANGE_DB,
         vmax=top,
-        shading="nearest",
-        rasterized=True,
+        aspect="auto",
+        origin="lower",
+        extent=(-half, float(levels.times[-1]) + half, low, high),
     )
-    # Octaves: most of what tells sounds apart lies in the lowest tenth of a linear axis.
-    axis.set_yscale("log", base=2)
-    axis.set_ylim(_LOWEST_KHZ, levels.kilohertz[-1])
     axis.set_xlim(0, levels.seconds)
     return image
+
+
+def _by_octave(levels: Levels, edges: NDArray[np.float64]) -> NDArray[np.float64]:
+    """(rows, columns) mean levels between edges in octaves over 1 kHz.
+
+    Octaves, since most of what tells sounds apart lies in the lowest tenth of a linear axis.
+    """
+    width = levels.kilohertz[1]
+    sums = np.cumsum(levels.decibels, axis=0, dtype=np.float64)
+    sums = np.concatenate([np.zeros((1, sums.shape[1])), sums])
+    # A bin reaches half its width to either side.
+    places = np.clip(2.0**edges / width + 0.5, 0, len(sums) - 1)
+    below = np.minimum(places.astype(int), len(sums) - 2)
+    part = (places - below)[:, None]
+    until = sums[below] * (1 - part) + sums[below + 1] * part
+    return np.diff(until, axis=0) / np.diff(places)[:, None]
+
+
+def _ticks(levels: Levels) -> list[float]:
+    """Frequencies to name, in kHz."""
+    return [kilohertz for kilohertz in (0.125, 0.5, 2, 8, 32) if kilohertz < levels.kilohertz[-1]]

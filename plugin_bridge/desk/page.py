@@ -29,10 +29,23 @@ from plugin_bridge.desk.separation import (
 
 _ROWS = MOST_STEMS + 1
 CSS = """
+.stem { gap: 0; background: var(--block-background-fill); border-radius: var(--block-radius); }
+.stem .block, .picture { border-width: 0 !important; box-shadow: none; }
 /* As far from the sides as the waveform in a player is. */
-.picture { padding: 0 12px !important; }
-.picture img { width: 100%; height: 120px; object-fit: fill; }
+.picture { padding: 0 12px 8px !important; }
+.picture img { width: 100%; height: 104px; object-fit: fill; }
 .picture button, .picture .image-frame, .picture .image-container { padding: 0; width: 100%; }
+.picture .icon-button-wrapper { display: none; }
+/* In sight, whichever stem is looked at. */
+#mixture-picture {
+    position: sticky; top: 0; z-index: 5; overflow: hidden;
+    margin-top: calc(-1 * var(--layout-gap)); background: var(--block-background-fill);
+}
+.gradio-container { overflow: visible !important; }
+.levels { align-items: center; padding: 0 12px 8px; }
+.levels .block { padding: 0; }
+.levels input[type=checkbox] { border: 1px solid var(--neutral-400); }
+#said { min-height: 96px; overflow: hidden; }
 footer { display: none !important; }
 """
 
@@ -54,55 +67,71 @@ def build_page(models: Models | None = None, loopback: bool = False) -> gr.Block
     """
     models = models or Models()
     runs = Runs()
-    with gr.Blocks(title="AudioSep", analytics_enabled=False, delete_cache=(600, 86_400)) as page:
+    with gr.Blocks(
+        title="AudioSep", analytics_enabled=False, fill_width=True, delete_cache=(600, 86_400)
+    ) as page:
         private = " Nothing leaves this machine." if loopback else ""
         gr.Markdown(f"# AudioSep\nDescribe a sound; hear it alone.{private}")
-        source = gr.Audio(
-            sources=["upload", "microphone"],
-            type="filepath",
-            label="Sound",
-            elem_id="sound",
-            buttons=[],
-        )
         with gr.Row():
-            queries = gr.Textbox(
-                label="Sounds to separate, one a line",
-                info="A gain may follow: drums = -6 dB",
-                placeholder="a person speaking",
-                lines=3,
-                elem_id="queries",
-            )
-            negatives = gr.Textbox(
-                label="Sounds to take out of them, one a line", lines=3, elem_id="negatives"
-            )
-        with gr.Accordion("More", open=False, elem_id="more"):
-            strength = gr.Slider(0.1, 4, 1, step=0.1, label="Strength")
-            # A field for numbers turns nothing into 0 dB, which is all of it.
-            remainder = gr.Textbox(
-                label="Remainder in dB", placeholder="none", max_lines=1, elem_id="remainder"
-            )
-            names = sorted({models.first, *installed_models()})
-            model = gr.Dropdown(names, value=models.first, label="Model", elem_id="model")
-            mode = gr.Dropdown(
-                modes_of(models[models.first]),
-                value="render",
-                label="Mode",
-                info="render separates best; the others sound as a live stream of theirs does",
-                elem_id="mode",
-            )
-        with gr.Row():
-            demo = gr.Button("Demo", elem_id="demo")
-            go = gr.Button("Separate", variant="primary", elem_id="separate")
-            stop = gr.Button("Stop", elem_id="stop")
-        said = gr.Markdown(elem_id="said")
-        players = gr.State([])
-        mixture_picture = _picture("mixture")
-        rows = [_StemRow(place) for place in range(_ROWS)]
-        with gr.Column(visible=False) as remixing:
-            mixed = gr.Audio(
-                label="Remix", interactive=False, elem_id="remix", buttons=["download"]
-            )
-        outputs = [said, players, mixture_picture, remixing, mixed]
+            with gr.Column(scale=2, min_width=320):
+                source = gr.Audio(
+                    sources=["upload", "microphone"],
+                    type="filepath",
+                    label="Sound",
+                    elem_id="sound",
+                    buttons=[],
+                )
+                queries = gr.Textbox(
+                    label="Sounds to separate, one a line",
+                    info="A gain may follow: drums = -6 dB",
+                    placeholder="a person speaking",
+                    lines=3,
+                    elem_id="queries",
+                )
+                negatives = gr.Textbox(
+                    label="Sounds to take out of them",
+                    placeholder="none",
+                    lines=1,
+                    max_lines=6,
+                    elem_id="negatives",
+                )
+                with gr.Accordion("Strength, remainder, model, mode", open=False, elem_id="more"):
+                    strength = gr.Slider(0.1, 4, 1, step=0.1, label="Strength")
+                    # A field for numbers turns nothing into 0 dB, which is all of it.
+                    remainder = gr.Textbox(
+                        label="Remainder in dB",
+                        info="How much of what is in no stem is added to each",
+                        placeholder="none",
+                        max_lines=1,
+                        elem_id="remainder",
+                    )
+                    names = sorted({models.first, *installed_models()})
+                    model = gr.Dropdown(names, value=models.first, label="Model", elem_id="model")
+                    mode = gr.Dropdown(
+                        modes_of(models[models.first]),
+                        value="render",
+                        label="Mode",
+                        info="render separates best; the others sound as a live stream does",
+                        elem_id="mode",
+                    )
+                with gr.Row():
+                    go = gr.Button("Separate", variant="primary", min_width=120, elem_id="separate")
+                    stop = gr.Button("Stop", min_width=120, elem_id="stop")
+                examples = _Examples()
+            with gr.Column(scale=5, min_width=480):
+                said = gr.Markdown("Stems appear here.", elem_id="said")
+                players = gr.State([])
+                with gr.Column(visible=False, elem_classes="stem") as mixture:
+                    whole = gr.Audio(
+                        label="mixture", interactive=False, elem_id="mixture", buttons=[]
+                    )
+                whole_picture = _picture("mixture-picture", visible=False)
+                rows = [_StemRow(place) for place in range(_ROWS)]
+                with gr.Column(visible=False, elem_classes="stem") as remixing:
+                    mixed = gr.Audio(
+                        label="Remix", interactive=False, elem_id="remix", buttons=["download"]
+                    )
+        outputs = [said, players, mixture, whole, whole_picture, remixing, mixed]
         outputs += [part for row in rows for part in row.parts]
 
         def separate(
@@ -126,14 +155,16 @@ def build_page(models: Models | None = None, loopback: bool = False) -> gr.Block
 
                     result = separate_sound(models, path, settings, name, tell, how)
                 sounds = result.sounds[1:]
-                whole = remix([sound.player for sound in sounds], [1.0] * len(sounds))
+                remixed = remix([sound.player for sound in sounds], [1.0] * len(sounds))
             except (AudioSepError, ValueError, OSError) as error:
                 raise gr.Error(str(error), print_exception=False) from None
             shown: list[Any] = [_told(result), [str(sound.player) for sound in sounds]]
             shown += [
+                gr.update(visible=True),
+                str(result.sounds[0].player),
                 gr.update(value=str(result.sounds[0].picture), visible=True),
                 gr.update(visible=True),
-                str(whole),
+                str(remixed),
             ]
             for place, row in enumerate(rows):
                 shown += row.updates(sounds[place] if place < len(sounds) else None)
@@ -145,6 +176,7 @@ def build_page(models: Models | None = None, loopback: bool = False) -> gr.Block
             outputs,
             concurrency_id="separate",
             concurrency_limit=1,
+            show_progress_on=said,
             api_name="separate",
         )
 
@@ -163,7 +195,7 @@ def build_page(models: Models | None = None, loopback: bool = False) -> gr.Block
             return gr.update(choices=kept, value=now if now in kept else kept[0])
 
         model.input(offer_modes, [model, mode], mode, api_visibility="private")
-        demo.click(_demo, None, [source, queries], api_visibility="private")
+        examples.offer(source, queries, negatives)
 
         def mix_again(paths: list[str], *values: Any) -> str | None:
             if not paths:
@@ -195,18 +227,58 @@ def build_page(models: Models | None = None, loopback: bool = False) -> gr.Block
     return page
 
 
+class _Examples:
+    """The mixture that ships, and words for what is in it."""
+
+    def __init__(self) -> None:
+        sources, self._rate = demo_sources()
+        self._sound = np.sum(list(sources.values()), axis=0).T
+        first, second = sources
+        #: What the button says, queries, and negative queries.
+        self._asked = [
+            (f"{first} + {second}", f"{first}\n{second}", ""),
+            (first, first, ""),
+            (f"{second}, without {first}", second, first),
+        ]
+        self._choices = gr.Dataset(
+            components=[gr.Textbox(visible=False)],
+            samples=[[label] for label, _, _ in self._asked],
+            label="Examples, in a recording that ships",
+            layout="gallery",
+            type="index",
+            elem_id="demo",
+        )
+
+    def offer(self, *fields: Any) -> None:
+        """Put the one that is chosen into the fields for sound, queries and negative queries."""
+        self._choices.click(self._chosen, self._choices, list(fields), api_visibility="private")
+
+    def _chosen(self, number: int) -> tuple[str, str, str]:
+        path = Path(tempfile.mkdtemp(prefix="desk-")) / "demo.wav"
+        soundfile.write(path, self._sound, self._rate, "FLOAT")
+        return str(path), *self._asked[number][1:]
+
+
 class _StemRow:
     """A stem: its player above its spectrogram, what to take home, and its levels."""
 
     def __init__(self, place: int) -> None:
-        with gr.Column(visible=False) as self.column:
+        with gr.Column(visible=False, elem_classes="stem") as self.column:
             self.player = gr.Audio(interactive=False, buttons=[], elem_id=f"stem-{place}")
             self.picture = _picture(f"picture-{place}", visible=True)
-            with gr.Row():
-                self.gain = gr.Slider(-40, 12, 0, step=1, label="Remix gain in dB")
-                self.mute = gr.Checkbox(label="Mute", elem_id=f"mute-{place}")
-                self.solo = gr.Checkbox(label="Solo", elem_id=f"solo-{place}")
-                self.home = gr.DownloadButton("Download", elem_id=f"download-{place}")
+            with gr.Row(elem_classes="levels"):
+                self.gain = gr.Slider(
+                    -40, 12, 0, step=1, label="Gain in dB", scale=4, min_width=160, buttons=[]
+                )
+                self.mute = gr.Checkbox(
+                    label="Mute", scale=1, min_width=80, container=False, elem_id=f"mute-{place}"
+                )
+                self.solo = gr.Checkbox(
+                    label="Solo", scale=1, min_width=80, container=False, elem_id=f"solo-{place}"
+                )
+                self.home = gr.DownloadButton(
+                    "Download", size="sm", scale=3, min_width=200, elem_id=f"download-{place}"
+                )
 
     @property
     def parts(self) -> list[Any]:
@@ -229,7 +301,7 @@ class _StemRow:
         ]
 
 
-def _picture(name: str, visible: bool = False) -> gr.Image:
+def _picture(name: str, visible: bool) -> gr.Image:
     return gr.Image(
         type="filepath",
         interactive=False,
@@ -257,11 +329,3 @@ def _told(result: Result) -> str:
     if result.live != "live":
         told += f" `{command}` alone answers within 20 ms, by the model live."
     return told
-
-
-def _demo() -> tuple[str, str]:
-    """The mixture that ships, and words for what is in it."""
-    sources, sample_rate = demo_sources()
-    path = Path(tempfile.mkdtemp(prefix="desk-")) / "demo.wav"
-    soundfile.write(path, np.sum(list(sources.values()), axis=0).T, sample_rate, "FLOAT")
-    return str(path), "\n".join(sources)

@@ -35,6 +35,10 @@ _MOST_PREPARING = 4
 log = logging.getLogger("audiosep.bridge")
 
 
+class _HungUpError(Exception):
+    """Nothing that the client sent is worked off any more."""
+
+
 @dataclasses.dataclass(frozen=True)
 class Executors:
     """Threads for what takes its time; nothing is sent on them.
@@ -98,7 +102,7 @@ class Connection:
         self._streams: dict[int, ServedStream] = {}
         self._memory = Memory(limits.client_bytes)
         self._lock = threading.Lock()
-        self._ended = False
+        self._ended = self._hung_up = False
         self._thread = threading.Thread(target=self._run, name=f"client {number}", daemon=True)
 
     @property
@@ -150,6 +154,9 @@ class Connection:
     def _run(self) -> None:
         try:
             self._read()
+        except _HungUpError:
+            # Whoever hung up has said why.
+            pass
         except ProtocolError as error:
             log.warning("refused", extra={"client": self.number, "reason": error.code})
             self._send(self._protocol.fatal(error))
@@ -196,6 +203,8 @@ class Connection:
             return next(events, None)
 
     def _handle(self, event: Event, arrived: float) -> None:
+        if self._hung_up:
+            raise _HungUpError
         if isinstance(event, Reply):
             self._send(event.data)
             return
@@ -238,6 +247,9 @@ class Connection:
 
     def _prepare(self, task: Callable[[Any], Any], asked: Any, executor: Executor) -> Future[Any]:
         self._room.acquire()
+        if self._hung_up:
+            # The executors may have ended meanwhile.
+            raise _HungUpError
         future: Future[Any] = executor.submit(task, asked)
         future.add_done_callback(lambda _: self._room.release())
         return future
@@ -324,7 +336,8 @@ class Connection:
         self.refuse(ProtocolError("internal", "the server failed; its log says where"))
 
     def _hang_up(self) -> None:
-        """Wake the thread that reads, and whoever sends."""
+        """Wake the thread that reads, and whoever sends; what is in its buffer is left."""
+        self._hung_up = True
         with contextlib.suppress(OSError):
             self._in.shutdown(socket.SHUT_RDWR)
 

@@ -5,7 +5,7 @@ import pytest
 from scipy.signal import ShortTimeFFT
 from scipy.signal.windows import hann
 
-from audiosep_core.files.spectrogram import measure, save_strips
+from audiosep_core.files.spectrogram import draw_sheet, measure, save_strips
 
 RATE = 8000
 
@@ -38,3 +38,19 @@ def test_strips_have_no_margins(tmp_path, rng):
     # Noise fills it to the edges: no white row or column.
     assert (picture.min(-1) < 0.99).mean() > 0.95
     assert (picture[:, 0].min(-1) < 0.99).any() and (picture[:, -1].min(-1) < 0.99).any()
+
+
+def test_an_octave_is_as_high_as_any_other():
+    pytest.importorskip("matplotlib")
+    seconds = np.arange(2 * RATE) / RATE
+    for hertz in (250, 500, 1000, 2000):
+        tone = np.sin(2 * np.pi * hertz * seconds, dtype=np.float32)[None]
+        (axis, *_) = draw_sheet([("tone", measure([tone], tone.shape[1], RATE))]).axes
+        (image,) = axis.images
+        low, high = image.get_extent()[2:]
+        drawn = image.get_array()[:, 50]
+        loudest = low + (np.argmax(drawn) + 0.5) / len(drawn) * (high - low)
+        # A bin is 25 Hz wide: at 250 Hz, a seventh of an octave.
+        assert loudest == pytest.approx(np.log2(hertz / 1000), abs=0.08)
+        # One row holds a bin or more of the tone's three.
+        assert drawn.max() == pytest.approx(image.get_clim()[1], abs=1)

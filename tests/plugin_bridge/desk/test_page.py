@@ -33,6 +33,12 @@ def upload(browser, path):
     find(browser, "#sound input[type=file]").send_keys(str(path))
 
 
+def span(browser, selector):
+    """Left and right end of an element, in pixels."""
+    box = find(browser, selector).rect
+    return box["x"], box["x"] + box["width"]
+
+
 def message(browser):
     """The sentence of an error that the page shows."""
     # It has no text before it has come in.
@@ -71,6 +77,16 @@ def test_a_person_takes_a_stem_home(browser, desk_address, demo_file, tmp_path):
         return len(seen) == 4 and all(int(one.get_attribute("naturalWidth")) for one in seen)
 
     wait(browser, pictures)
+    rows = [("mixture", "mixture-picture")]
+    rows += [(f"stem-{place}", f"picture-{place}") for place in range(3)]
+    for player, picture in rows:
+        assert span(browser, f"#{picture} img") == span(browser, f"#{player} #waveform")
+    # The mixture's is in sight whichever stem is looked at.
+    browser.set_window_size(1200, 700)
+    browser.execute_script("document.querySelector('#picture-2').scrollIntoView()")
+    in_sight = "return document.querySelector('#mixture-picture').getBoundingClientRect().top"
+    wait(browser, lambda page: page.execute_script(in_sight) == 0)
+    browser.set_window_size(1200, 1800)
     play = find(browser, "#stem-0 button[aria-label*=Play]")
     play.click()
     wait(browser, lambda page: page.find_elements(By.CSS_SELECTOR, "#stem-0 [aria-label*=Pause]"))
@@ -84,15 +100,29 @@ def test_a_person_takes_a_stem_home(browser, desk_address, demo_file, tmp_path):
     recipe = SeparationOptions(Settings(["ducks quacking", "hand drums"]), with_residual=True)
     offline = separate_file(Separator(), Job(demo_file, tmp_path / "offline"), recipe)
     assert home.read_bytes() == offline.stems[0].path.read_bytes()
-    if place := os.environ.get("AUDIOSEP_SCREENSHOT"):
-        browser.save_screenshot(str(Path(place)))
     assert asked_hosts(browser) == {"127.0.0.1"}
+
+
+@pytest.mark.parametrize("number", range(3))
+def test_examples_work(browser, desk_address, number):
+    browser.set_window_size(1200, 950)
+    browser.get(desk_address)
+    find(browser, "#demo button")
+    browser.find_elements(By.CSS_SELECTOR, "#demo button")[number].click()
+    wait(browser, lambda page: find(page, "#queries textarea").get_property("value"))
+    find(browser, "#sound audio, #sound .waveform-container")
+    find(browser, "#separate").click()
+    wait(browser, lambda page: "separated in" in page.find_element(By.ID, "said").text)
+    # What the README shows.
+    if place := os.environ.get("AUDIOSEP_SCREENSHOT"):
+        wait(browser, lambda page: find(page, "#stem-0 #waveform"))
+        browser.save_screenshot(str(Path(place).with_stem(f"{Path(place).stem}-{number}")))
 
 
 def test_a_narrow_window(browser, desk_address):
     browser.set_window_size(500, 900)
     browser.get(desk_address)
-    find(browser, "#demo").click()
+    find(browser, "#demo button").click()
     wait(browser, lambda page: "ducks" in find(page, "#queries textarea").get_property("value"))
     wide = "return document.documentElement.scrollWidth - document.documentElement.clientWidth"
     assert browser.execute_script(wide) <= 0
@@ -103,7 +133,7 @@ def test_a_narrow_window(browser, desk_address):
 
 def test_the_keyboard_alone(browser, desk_address):
     browser.get(desk_address)
-    find(browser, "#demo")
+    find(browser, "#demo button")
 
     def tab_to(name):
         inside = f"return document.activeElement.closest('#{name}') !== null"

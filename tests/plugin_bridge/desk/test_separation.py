@@ -150,6 +150,7 @@ def test_modes_are_those_that_the_model_keeps_to(separator, step_network):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(3600)
 @pytest.mark.skipif(os.name == "nt", reason="resource usage differs")
 def test_two_hours_take_no_more_memory_than_minutes(tmp_path):
     pytest.importorskip("matplotlib")
