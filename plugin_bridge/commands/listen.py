@@ -40,7 +40,7 @@ Examples:
     type=click.Choice(["live", "track", "mix"]),
     default="live",
     show_default=True,
-    help="Latency: 20 ms at most, 341 ms, or 1.5 s.",
+    help="live answers within 20 ms, track within 341, mix takes as long as the model likes.",
 )
 @click.option("--device", metavar="NAME", help="Sound device: a number, or a part of its name.")
 @click.option("--devices", is_flag=True, help="List the sound devices, and end.")
@@ -67,19 +67,19 @@ def command(
     """
     sounddevice = _sounddevice()
     if devices:
-        click.echo(str(sounddevice.query_devices()))
+        click.echo(str(sounddevice.query_devices()) or "no sound device was found")
         return
     if not queries:
         raise click.UsageError("Missing option '-q'; say in words what to hear.")
+    looped = _read(loop) if loop else None
     chosen: Any = int(device) if device and device.isdigit() else device
     try:
-        kind = "output" if loop else None
-        found = sounddevice.query_devices(chosen, "output")
-        audio, rate = _read(loop) if loop else (None, int(found["default_samplerate"]))
+        default_rate = _default_rate(sounddevice, chosen)
+        audio, rate = looped or (None, default_rate)
         channels = 1 if audio is None else audio.shape[0]
         engine = StreamingSeparator(list(queries), rate, channels, mode, model)  # type: ignore[arg-type]
         ended = threading.Event()
-        make = sounddevice.OutputStream if kind else sounddevice.Stream
+        make = sounddevice.OutputStream if loop else sounddevice.Stream
         with make(
             samplerate=rate,
             channels=channels,
@@ -135,6 +135,20 @@ def told(engine: StreamingSeparator, card: float | tuple[float, float]) -> None:
         f"sound card {both:.1f} ms",
         highlight=False,
     )
+
+
+def _default_rate(sounddevice: Any, device: int | str | None) -> int:
+    """Of an output device, in Hz.
+
+    Raises:
+        NoSoundError: There is no device at all, or none of that name or number.
+    """
+    if not len(sounddevice.query_devices()):
+        raise NoSoundError("no sound device was found; connect one, or start the sound server")
+    try:
+        return int(sounddevice.query_devices(device, "output")["default_samplerate"])
+    except ValueError as error:
+        raise NoSoundError(f"{error}; 'audiosep listen --devices' lists those that exist") from None
 
 
 def _read(path: Path) -> tuple[NDArray[np.float32], int]:

@@ -52,5 +52,3 @@ def test_an_octave_is_as_high_as_any_other():
         loudest = low + (np.argmax(drawn) + 0.5) / len(drawn) * (high - low)
         # A bin is 25 Hz wide: at 250 Hz, a seventh of an octave.
         assert loudest == pytest.approx(np.log2(hertz / 1000), abs=0.08)
-        # One row holds a bin or more of the tone's three.
-        assert drawn.max() == pytest.approx(image.get_clim()[1], abs=1)

@@ -9,6 +9,7 @@ import pytest
 
 pytest.importorskip("sounddevice", exc_type=ImportError)
 
+from audiosep_core.errors import AudioSepError
 from plugin_bridge import StreamingSeparator
 from plugin_bridge.commands.listen import callback, command
 
@@ -47,7 +48,11 @@ class SoundCard:
     def __init__(self):
         self.out = np.zeros((480, 1), np.float32)
 
-    def query_devices(self, device, kind):
+    def query_devices(self, device=None, kind=None):
+        if kind is None:
+            return ["card"]
+        if device == "another":
+            raise ValueError("No output device matching 'another'")
         return {"default_samplerate": 48_000.0}
 
     @contextlib.contextmanager
@@ -70,6 +75,19 @@ def test_the_latency_is_shown_and_a_mode_has_its_model(monkeypatch, options, sho
     result = runner.invoke(command, ["-q", "drums", "--seconds", "0.01", *options])
     assert result.exit_code == 0, result.exception
     assert shown in result.stderr
+
+
+@pytest.mark.parametrize(
+    "options, said",
+    [
+        (["--device", "another"], "No output device matching 'another'; 'audiosep listen --dev"),
+        (["--loop", "gone.wav"], "gone.wav does not exist"),
+    ],
+)
+def test_what_is_not_there_is_named(monkeypatch, options, said):
+    monkeypatch.setattr("plugin_bridge.commands.listen._sounddevice", SoundCard)
+    result = click.testing.CliRunner().invoke(command, ["-q", "drums", *options])
+    assert isinstance(result.exception, AudioSepError) and said in str(result.exception)
 
 
 def test_without_a_device_or_words_one_sentence():
