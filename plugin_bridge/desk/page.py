@@ -35,14 +35,17 @@ CSS = """
 .picture { padding: 0 12px 8px !important; }
 .picture img { width: 100%; height: 104px; object-fit: fill; }
 .picture button, .picture .image-frame, .picture .image-container { padding: 0; width: 100%; }
-.picture .icon-button-wrapper { display: none; }
+.picture .icon-button-wrapper, .stem .icon-button-wrapper:not(:has(*)) { display: none; }
 /* In sight, whichever stem is looked at. */
 #mixture-picture {
     position: sticky; top: 0; z-index: 5; overflow: hidden;
     margin-top: calc(-1 * var(--layout-gap)); background: var(--block-background-fill);
 }
 .gradio-container { overflow: visible !important; }
-.levels { align-items: center; padding: 0 12px 8px; }
+.levels, .levels .form { align-items: center; flex-wrap: wrap; box-shadow: none; }
+.levels { padding: 0 12px 8px; }
+.levels .form { min-width: min(380px, 100%) !important; }
+.levels .form > * { flex-shrink: 0; overflow: hidden; }
 .levels .block { padding: 0; }
 .levels input[type=checkbox] { border: 1px solid var(--neutral-400); }
 #said { min-height: 96px; overflow: hidden; }
@@ -207,22 +210,17 @@ def build_page(models: Models | None = None, loopback: bool = False) -> gr.Block
             except (OSError, AudioSepError) as error:
                 raise gr.Error(f"the remix failed: {error}", print_exception=False) from None
 
-        knobs: list[list[Any]] = [
-            [row.gain for row in rows],
-            [row.mute for row in rows],
-            [row.solo for row in rows],
-        ]
-        flat = [knob for kind in knobs for knob in kind]
-        for kind, event in zip(knobs, ("release", "input", "input"), strict=True):
-            for knob in kind:
-                getattr(knob, event)(
-                    mix_again,
-                    [players, *flat],
-                    mixed,
-                    trigger_mode="always_last",
-                    show_progress="hidden",
-                    api_visibility="private",
-                )
+        knobs = [getattr(row, kind) for kind in ("gain", "mute", "solo") for row in rows]
+        for knob in knobs:
+            # By pointer or by keyboard, but not when it is put back for new stems.
+            knob.input(
+                mix_again,
+                [players, *knobs],
+                mixed,
+                trigger_mode="always_last",
+                show_progress="hidden",
+                api_visibility="private",
+            )
         add_endpoint(models, runs)
     return page
 
@@ -268,7 +266,15 @@ class _StemRow:
             self.picture = _picture(f"picture-{place}", visible=True)
             with gr.Row(elem_classes="levels"):
                 self.gain = gr.Slider(
-                    -40, 12, 0, step=1, label="Gain in dB", scale=4, min_width=160, buttons=[]
+                    -40,
+                    12,
+                    0,
+                    step=1,
+                    label="Gain in dB",
+                    scale=4,
+                    min_width=160,
+                    buttons=[],
+                    elem_id=f"gain-{place}",
                 )
                 self.mute = gr.Checkbox(
                     label="Mute", scale=1, min_width=80, container=False, elem_id=f"mute-{place}"

@@ -23,13 +23,21 @@ def levels(gains_db: Sequence[float], mutes: Sequence[bool], solos: Sequence[boo
 
 
 def remix(players: Sequence[Path], factors: Sequence[float]) -> Path:
-    """Write the weighted sum of WAV files of one form, and return where it is.
+    """Write the weighted sum of WAV files of one form beside the first, and return where it is.
+
+    It takes the place of the one that was there before, so that a level which is moved to and fro
+    fills no disk.
 
     Raises:
         AudioFileError: One of them is gone, or it cannot be written.
         OSError: There is no room for it.
     """
-    with tempfile.NamedTemporaryFile(prefix="remix-", suffix=".wav", delete=False) as file:
+    folder = players[0].parent
+    before = list(folder.glob("remix-*.wav"))
+    # A browser keeps what it knows by a name.
+    with tempfile.NamedTemporaryFile(
+        prefix="remix-", suffix=".wav", dir=folder, delete=False
+    ) as file:
         target = Path(file.name)
     with ExitStack() as stack:
         sources = [stack.enter_context(AudioReader(path)) for path in players]
@@ -38,4 +46,6 @@ def remix(players: Sequence[Path], factors: Sequence[float]) -> Path:
         for blocks in zip(*(source.blocks(_BLOCK_FRAMES) for source in sources), strict=True):
             parts = [factor * block for factor, block in zip(factors, blocks, strict=True)]
             writer.write(sum(parts[1:], parts[0]))
+    for path in before:
+        path.unlink(missing_ok=True)
     return target

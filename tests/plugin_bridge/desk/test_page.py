@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 selenium = pytest.importorskip("selenium")
+from selenium.common.exceptions import ElementClickInterceptedException  # noqa: E402
 from selenium.webdriver.common.by import By  # noqa: E402
 from selenium.webdriver.common.keys import Keys  # noqa: E402
 from selenium.webdriver.support.ui import WebDriverWait  # noqa: E402
@@ -105,7 +106,7 @@ def test_a_person_takes_a_stem_home(browser, desk_address, demo_file, tmp_path):
 
 @pytest.mark.parametrize("number", range(3))
 def test_examples_work(browser, desk_address, number):
-    browser.set_window_size(1200, 950)
+    browser.set_window_size(1200, 1500)
     browser.get(desk_address)
     find(browser, "#demo button")
     browser.find_elements(By.CSS_SELECTOR, "#demo button")[number].click()
@@ -137,7 +138,7 @@ def test_the_keyboard_alone(browser, desk_address):
 
     def tab_to(name):
         inside = f"return document.activeElement.closest('#{name}') !== null"
-        for _ in range(60):
+        for _ in range(90):
             if browser.execute_script(inside):
                 return browser.switch_to.active_element
             browser.switch_to.active_element.send_keys(Keys.TAB)
@@ -147,6 +148,11 @@ def test_the_keyboard_alone(browser, desk_address):
     wait(browser, lambda page: "ducks" in find(page, "#queries textarea").get_property("value"))
     tab_to("separate").send_keys(Keys.ENTER)
     wait(browser, lambda page: "separated in" in page.find_element(By.ID, "said").text)
+    mixed = "return document.querySelector('#remix a.download-link')?.href"
+    for name, key in (("gain-0", Keys.ARROW_DOWN), ("mute-0", Keys.SPACE)):
+        before = wait(browser, lambda page: page.execute_script(mixed))
+        tab_to(name).send_keys(key)
+        wait(browser, lambda page, before=before: page.execute_script(mixed) != before)
 
 
 def test_mistakes_are_sentences_and_the_page_lives_on(browser, desk_address, demo_file, tmp_path):
@@ -259,6 +265,14 @@ def choose(browser, name, option):
         choices = page.find_elements(By.CSS_SELECTOR, "[role=option]")
         return next((one for one in choices if one.text.strip("✓ \n") == option), None)
 
-    find(browser, f"#{name} input").click()
+    def opened(page):
+        try:
+            find(page, f"#{name} input").click()
+        except ElementClickInterceptedException:
+            # The list is being made anew.
+            return False
+        return True
+
+    wait(browser, opened)
     wait(browser, offered).click()
     wait(browser, lambda page: find(page, f"#{name} input").get_property("value") == option)

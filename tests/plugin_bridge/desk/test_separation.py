@@ -179,7 +179,7 @@ print(result.length, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
         assert float(length) == seconds
         (stem,) = folder.glob("desk-*/long/rain.wav")
         assert soundfile.info(stem).duration == seconds
-        for player in folder.glob("desk-*/*.wav"):
+        for player in folder.glob("desk-*/[0-9].wav"):
             assert soundfile.info(player).duration == PLAYED_SECONDS
         used.append(int(memory))
     # The whole of it would be 230 MB more as floating point.
@@ -202,6 +202,15 @@ def test_a_result_holds_all_sounds(tmp_path, monkeypatch, music):
     whole, rate = soundfile.read(remix([one.player for one in result.sounds[1:]], [1, 1, 1]))
     mixture, _ = soundfile.read(sound)
     assert rate == 44_100 and np.abs(whole - mixture).max() < 2e-4
+
+
+def test_a_remix_takes_the_place_of_the_one_before(tmp_path):
+    player = tmp_path / "1.wav"
+    soundfile.write(player, np.full(1000, 0.5), 8000)
+    first = remix([player], [1.0])
+    second = remix([player], [0.5])
+    assert first != second and sorted(tmp_path.iterdir()) == sorted([player, second])
+    assert soundfile.read(second)[0] == pytest.approx(0.25, abs=1e-4)
 
 
 def test_mutes_and_solos():
