@@ -42,10 +42,9 @@ CSS = """
     margin-top: calc(-1 * var(--layout-gap)); background: var(--block-background-fill);
 }
 .gradio-container { overflow: visible !important; }
-.levels, .levels .form { align-items: center; flex-wrap: wrap; box-shadow: none; }
-.levels { padding: 0 12px 8px; }
-.levels .form { min-width: min(380px, 100%) !important; }
-.levels .form > * { flex-shrink: 0; overflow: hidden; }
+.levels { align-items: center; padding: 0 12px 8px; }
+.levels > .block { min-width: 80px !important; }
+.levels .form { min-width: min(300px, 100%) !important; box-shadow: none; overflow: hidden; }
 .levels .block { padding: 0; }
 .levels input[type=checkbox] { border: 1px solid var(--neutral-400); }
 #said { min-height: 96px; overflow: hidden; }
