@@ -116,7 +116,8 @@ def test_examples_work(browser, desk_address, number):
     wait(browser, lambda page: "separated in" in page.find_element(By.ID, "said").text)
     # What the README shows.
     if place := os.environ.get("AUDIOSEP_SCREENSHOT"):
-        wait(browser, lambda page: find(page, "#stem-0 #waveform"))
+        lengths = "return [...document.querySelectorAll('#remix time')].pop()?.textContent"
+        wait(browser, lambda page: page.execute_script(lengths) == "0:06")
         browser.save_screenshot(str(Path(place).with_stem(f"{Path(place).stem}-{number}")))
 
 

@@ -10,6 +10,7 @@ import pytest
 from plugin_bridge.address import UnixAddress
 from plugin_bridge.protocol.client_side import ClientProtocol
 from plugin_bridge.protocol.limits import Limits
+from plugin_bridge.protocol.messages import Change, QueryMessage
 from plugin_bridge.protocol.wire import Type
 from plugin_bridge.server.server import running
 
@@ -175,3 +176,34 @@ def test_a_client_that_does_not_read_holds_up_no_end(inside, peer, monkeypatch, 
         server.stop()
         thread.join(PATIENCE)
         assert not thread.is_alive()
+
+
+def test_changes_that_wait_for_the_encoder_hold_up_no_end(
+    inside, peer, monkeypatch, wait_until, caplog
+):
+    server, thread = inside()
+    encoder = server._models.own.separator.encoder
+    encode, begun, ended = encoder.embed, threading.Event(), threading.Event()
+
+    def slow(texts):
+        if threading.current_thread().name.startswith("queries"):
+            begun.set()
+            ended.wait(PATIENCE)
+        return encode(texts)
+
+    monkeypatch.setattr(encoder, "embed", slow)
+    with peer(server.address) as client:
+        client.open(mode="track", channels=1)
+        for number in range(50):
+            queries = [QueryMessage(f"thing {number}")]
+            client.send(client.protocol.change(1, Change(0, queries)))
+        assert begun.wait(PATIENCE)
+        (connection,) = server._connections.values()
+        # As many as are prepared at once wait for the encoder, the rest in the reader's hands.
+        wait_until(lambda: not connection._room._value)
+        server.stop()
+        thread.join(PATIENCE)
+        assert not thread.is_alive()
+        ended.set()
+        wait_until(lambda: not connection._thread.is_alive())
+    assert "internal" not in [record.getMessage() for record in caplog.records]
