@@ -11,8 +11,17 @@ from contextlib import contextmanager
 os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
 os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
 
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
+
 from plugin_bridge.desk.page import CSS, build_page, theme
 from plugin_bridge.desk.separation import Models
+
+
+async def _no_room(request: Request, error: Exception) -> Response:
+    """A sound that there is no room for is a sentence in the page."""
+    reason = getattr(error, "strerror", None) or error
+    return PlainTextResponse(f"the sound cannot be taken in: {reason}; make room", 507)
 
 
 @contextmanager
@@ -53,6 +62,7 @@ def running_page(
                 pwa=False,
                 enable_monitoring=False,
                 footer_links=[],
+                app_kwargs={"exception_handlers": {OSError: _no_room}},
                 theme=theme(),
                 css=CSS,
             )

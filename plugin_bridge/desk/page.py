@@ -9,10 +9,10 @@ from typing import Any
 
 import gradio as gr
 import numpy as np
-import soundfile
 
 from audiosep_core.demo import demo_sources
 from audiosep_core.errors import AudioSepError
+from audiosep_core.files.audio_writer import AudioWriter, writing
 from audiosep_core.model.installed import installed_models
 from plugin_bridge.desk.harp import add_endpoint
 from plugin_bridge.desk.heard import modes_of
@@ -229,7 +229,7 @@ class _Examples:
 
     def __init__(self) -> None:
         sources, self._rate = demo_sources()
-        self._sound = np.sum(list(sources.values()), axis=0).T
+        self._sound = np.sum(list(sources.values()), axis=0)
         first, second = sources
         #: What the button says, queries, and negative queries.
         self._asked = [
@@ -251,8 +251,13 @@ class _Examples:
         self._choices.click(self._chosen, self._choices, list(fields), api_visibility="private")
 
     def _chosen(self, number: int) -> tuple[str, str, str]:
-        path = Path(tempfile.mkdtemp(prefix="desk-")) / "demo.wav"
-        soundfile.write(path, self._sound, self._rate, "FLOAT")
+        try:
+            path = Path(tempfile.mkdtemp(prefix="desk-")) / "demo.wav"
+            writer = AudioWriter(path, self._rate, len(self._sound), "WAV", "FLOAT")
+            with writing([writer]):
+                writer.write(self._sound)
+        except (OSError, AudioSepError) as error:
+            raise gr.Error(str(error), print_exception=False) from None
         return str(path), *self._asked[number][1:]
 
 

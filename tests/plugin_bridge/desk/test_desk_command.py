@@ -6,7 +6,8 @@ import os
 import socket
 import subprocess
 import sys
-from urllib.request import urlopen
+from urllib.error import HTTPError
+from urllib.request import Request, urlopen
 
 import click.testing
 import pytest
@@ -39,6 +40,37 @@ def test_a_space_is_three_files(tmp_path):
     assert "sdk: gradio" in head and "app_file: app.py" in head
     again = runner.invoke(command, ["--write-space", str(folder)])
     assert again.exception.exit_code == 2 and "exists" in str(again.exception)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(os.name == "nt", reason="resource limits differ")
+def test_no_room_for_a_sound_is_a_sentence(tmp_path):
+    code = (
+        "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, -1));"
+        "from plugin_bridge.commands.desk import command; command()"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", code, "--no-browser"],
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "TMPDIR": str(tmp_path)},
+    )
+    try:
+        assert process.stdout
+        address = process.stdout.readline().split()[-1]
+        head = '--x\r\nContent-Disposition: form-data; name="files"; filename="a.wav"\r\n\r\n'
+        # Uploads of less than a megabyte are held in memory while they come in.
+        body = head.encode() + bytes(2_000_000) + b"\r\n--x--\r\n"
+        kind = {"Content-Type": "multipart/form-data; boundary=x"}
+        with pytest.raises(HTTPError) as caught:
+            urlopen(Request(f"{address}gradio_api/upload", body, kind), timeout=60)
+        assert caught.value.code == 507
+        assert b"the sound cannot be taken in: File too large; make room" in caught.value.read()
+        with urlopen(f"{address}config", timeout=60) as response:
+            assert response.status == 200
+    finally:
+        process.terminate()
+        process.wait(60)
 
 
 @pytest.mark.slow
