@@ -115,7 +115,7 @@ class SteppedStream:
         self._spectra.push(spectra)
         magnitude = np.zeros((spectra.shape[1], self._bins), np.float32)
         seen = spectra[..., : self._seen]
-        power = (seen.real**2 + seen.imag**2).mean(0)
+        power = np.add.reduce(seen.real**2 + seen.imag**2, 0) / np.float32(self._channels)
         np.multiply(np.sqrt(power), self._scale, out=magnitude[:, : self._seen])
         parts = [self._emit(*made) for made in self._masker.push(self._level.push(magnitude))]
         if not parts:
@@ -153,8 +153,9 @@ class SteppedStream:
             masked = np.multiply(spectra, top[:, None], dtype=np.complex64)
             masked[..., : self._seen] = spectra[..., : self._seen] * factors[:, : self._seen]
             made = self._stems[key].push(masked)
+            missing = count - made.shape[-1]
             # One that begins here has nothing of the frames before.
-            stems[key] = np.pad(made, ((0, 0), (count - made.shape[-1], 0)))
+            stems[key] = np.pad(made, ((0, 0), (missing, 0))) if missing else made
         self._stems = {key: self._stems[key] for key in hop}
         return self._levels.mix(stems, self._mixture.pop(count))
 
