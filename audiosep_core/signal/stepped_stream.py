@@ -81,7 +81,7 @@ class SteppedStream:
     def select(self, selection: Selection, position: int) -> int:
         """As :meth:`audiosep_core.signal.stream.SeparationStream.select`."""
         check_rows(selection, self._levels)
-        masker, levels, hop = self._masker, self._levels, self._hop
+        masker, levels = self._masker, self._levels
         at = max(position + self._pad, levels.last)
         if at <= self._pad and not masker.next:
             masker.replace(selection)
@@ -90,14 +90,21 @@ class SteppedStream:
         at = max(at, levels.position)
         if not selection.same_masks(masker.last):
             if not set(selection.asked) <= set(masker.last.asked):
-                at = max(at, masker.next * hop)
-            # Frame t is heard from sample (t + 1 - synthesis) · hop on, for that many hops.
-            touches = at // hop
-            heard = max(masker.given, round(at / hop + self._synthesis / 2 - 1))
-            released = -(-(at + levels.fade) // hop) + self._synthesis - 1
-            masker.change(Change(selection, at, touches, heard, released))
+                at = max(at, masker.next * self._hop)
+            change = self._change(selection, at)
+            waiting = masker.waiting(change.heard)
+            if waiting is not None and waiting >= levels.position:
+                change = self._change(selection, at := waiting)
+            masker.change(change)
         levels.change(selection, at)
         return at - self._pad
+
+    def _change(self, selection: Selection, at: int) -> Change:
+        hop, synthesis = self._hop, self._synthesis
+        # Frame t is heard from sample (t + 1 - synthesis) · hop on, for that many hops.
+        heard = max(self._masker.given, round(at / hop + synthesis / 2 - 1))
+        released = -(-(at + self._levels.fade) // hop) + synthesis - 1
+        return Change(selection, at, at // hop, heard, released)
 
     def push(self, block: NDArray[np.float32]) -> NDArray[np.float32]:
         """Take a block, return what it completes.
