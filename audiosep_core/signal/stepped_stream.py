@@ -102,7 +102,7 @@ class SteppedStream:
     def _change(self, selection: Selection, at: int) -> Change:
         hop, synthesis = self._hop, self._synthesis
         # Frame t is heard from sample (t + 1 - synthesis) · hop on, for that many hops.
-        heard = max(self._masker.given, round(at / hop + synthesis / 2 - 1))
+        heard = max(self._masker.given, (2 * at + synthesis * hop) // (2 * hop))
         released = -(-(at + self._levels.fade) // hop) + synthesis - 1
         return Change(selection, at, at // hop, heard, released)
 

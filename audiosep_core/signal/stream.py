@@ -121,7 +121,7 @@ class SeparationStream:
         config = self._config
         ratio, hop, half = config.sample_rate / self._rate, config.hop_length, config.n_fft // 2
         touches = max(self._masker.next, math.floor((at * ratio - half) / hop) + 1)
-        heard = max(touches, round(at * ratio / hop))
+        heard = max(touches, math.floor(at * ratio / hop) + 1)
         end = (at + self._levels.fade) * ratio + half
         return Change(selection, at, touches, heard, math.ceil(end / hop) + _SPARE_FRAMES)
 
