@@ -24,8 +24,9 @@ class Change:
         selection: What takes over.
         at: The sample.
         touches: The first frame that reaches past the sample: the new stems begin with it.
-        heard: The frame that lies nearest to it: with it the masks of stems that stay change to
-            the new strength and negative queries, and share the mixture with the new stems.
+        heard: The first frame whose middle lies behind it: with it the masks of stems that stay
+            change to the new strength and negative queries, and share the mixture with the new
+            stems. As frames overlap, the sound has half changed within half a frame of the sample.
         released: The first frame that lies behind the fade: stems that are asked for no longer
             have ended before it.
     """
@@ -77,6 +78,16 @@ class Timeline:
             return
         last.released = change.released
         self._parts.append(_Part(change.selection, change.at, change.touches, change.heard))
+
+    def waiting(self, heard: int, first: int) -> int | None:
+        """The sample of the last change, if another one at a frame can still take its place.
+
+        Args:
+            heard: The frame with which the other one would take over; the last one does, too.
+            first: The frame that is made next: no frame of the last one was.
+        """
+        last = self._parts[-1]
+        return int(last.at) if last.heard == heard and last.touches >= first else None
 
     def forget(self, before: int) -> None:
         """No frame before this one will be asked for."""
