@@ -65,6 +65,19 @@ def test_a_pack_holds_the_sounds(corpus, packed):
     assert error < 0.05
 
 
+def test_a_pack_that_was_interrupted_leaves_nothing(corpus, tmp_path):
+    store = Corpus(corpus)
+    seen = []
+
+    def interrupt(line):
+        seen.extend(tmp_path.iterdir())
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        write_pack(store, make_vocabulary(store), tmp_path, interrupt)
+    assert seen and not list(tmp_path.iterdir())
+
+
 def test_parts_are_small_enough_and_all_are_needed(corpus, tmp_path):
     store = Corpus(corpus)
     vocabulary = make_vocabulary(store)

@@ -159,19 +159,22 @@ _FIELDS = frozenset(Sound.__dataclass_fields__)
 
 
 class _Parts:
-    """Tar files, a new one whenever the next file would make one too large."""
+    """Tar files, a new one whenever the next file would make one too large; all or none."""
 
     def __init__(self, folder: Path, most: int) -> None:
         self._folder, self._most = folder, most
-        self._count = self._size = 0
+        self._made: list[Path] = []
+        self._size = 0
         self._tar: tarfile.TarFile | None = None
 
     def __enter__(self) -> _Parts:
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, failed: object, *_: object) -> None:
         if self._tar is not None:
             self._tar.close()
+        for path in self._made if failed else ():
+            path.unlink()
 
     def add(self, name: str, content: bytes) -> None:
         # Header and padding of the file; a tar's end is padded to twenty blocks.
@@ -181,8 +184,9 @@ class _Parts:
         if self._tar is None or self._size + size > self._most - 20 * _TAR_BLOCK:
             if self._tar is not None:
                 self._tar.close()
-            self._tar = tarfile.open(self._folder / _PART.format(self._count), "w")  # noqa: SIM115
-            self._count, self._size = self._count + 1, 0
+            self._made.append(self._folder / _PART.format(len(self._made)))
+            self._tar = tarfile.open(self._made[-1], "w")  # noqa: SIM115
+            self._size = 0
         entry = tarfile.TarInfo(name)
         entry.size = len(content)
         self._tar.addfile(entry, io.BytesIO(content))
