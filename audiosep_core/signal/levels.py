@@ -42,7 +42,7 @@ class Levels:
         self._replace(selection)
 
     def change(self, selection: Selection, position: int) -> None:
-        """Ask for something else from a sample on, in place of all that was to begin there or later.
+        """Ask for something else from a sample on, in place of all that was to begin from there on.
 
         Before the first sample nothing fades.
         """
