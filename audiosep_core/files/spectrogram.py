@@ -30,7 +30,7 @@ _BLOCK_FRAMES = 1 << 17
 
 
 @dataclasses.dataclass(frozen=True)
-class Levels:
+class Spectrogram:
     """What a spectrogram shows.
 
     Attributes:
@@ -46,8 +46,10 @@ class Levels:
     seconds: float
 
 
-def measure(blocks: Iterable[NDArray[np.float32]], frames: int, sample_rate: int) -> Levels:
-    """Levels of a sound of any length, in bounded memory.
+def compute_spectrogram(
+    blocks: Iterable[NDArray[np.float32]], frames: int, sample_rate: int
+) -> Spectrogram:
+    """Spectrogram of a sound of any length, in bounded memory.
 
     Args:
         blocks: Its (channels, n), one behind the other.
@@ -81,26 +83,26 @@ def measure(blocks: Iterable[NDArray[np.float32]], frames: int, sample_rate: int
         take(block.mean(0))
     take(np.zeros(window, np.float32))
     bins = np.fft.rfftfreq(window, 1 / sample_rate) / 1000
-    return Levels(centres / sample_rate, bins, decibels, frames / sample_rate)
+    return Spectrogram(centres / sample_rate, bins, decibels, frames / sample_rate)
 
 
-def measure_file(path: Path) -> Levels:
-    """Levels of a sound file.
+def file_spectrogram(path: Path) -> Spectrogram:
+    """Spectrogram of a sound file.
 
     Raises:
         AudioFileError: It cannot be read.
     """
     with AudioReader(path) as reader:
-        return measure_reader(reader)
+        return reader_spectrogram(reader)
 
 
-def measure_reader(reader: AudioReader) -> Levels:
-    """Levels of a sound file that was just opened.
+def reader_spectrogram(reader: AudioReader) -> Spectrogram:
+    """Spectrogram of a sound file that was just opened.
 
     Raises:
         AudioFileError: It is damaged.
     """
-    return measure(reader.blocks(_BLOCK_FRAMES), reader.frames, reader.sample_rate)
+    return compute_spectrogram(reader.blocks(_BLOCK_FRAMES), reader.frames, reader.sample_rate)
 
 
 def save_spectrograms(
@@ -121,11 +123,14 @@ def draw_spectrograms(sounds: Mapping[str, NDArray[np.float32]], sample_rate: in
         MissingPackageError: matplotlib is not installed.
     """
     return draw_sheet(
-        [(title, measure([audio], audio.shape[-1], sample_rate)) for title, audio in sounds.items()]
+        [
+            (title, compute_spectrogram([audio], audio.shape[-1], sample_rate))
+            for title, audio in sounds.items()
+        ]
     )
 
 
-def draw_sheet(sounds: Sequence[tuple[str, Levels]]) -> Figure:
+def draw_sheet(sounds: Sequence[tuple[str, Spectrogram]]) -> Figure:
     """Draw what was measured, with its titles, as :func:`draw_spectrograms`."""
     top = _top(levels for _, levels in sounds)
     figure = new_figure(10, 2.1 * len(sounds))
@@ -144,7 +149,7 @@ def draw_sheet(sounds: Sequence[tuple[str, Levels]]) -> Figure:
     return figure
 
 
-def save_strips(sounds: Sequence[tuple[Path, Levels]]) -> None:
+def save_strips(sounds: Sequence[tuple[Path, Spectrogram]]) -> None:
     """Write one PNG a sound without margins, so that its time axis is as wide as a player.
 
     Args:
@@ -179,11 +184,11 @@ def save_figure(path: Path, figure: Figure) -> None:
         figure.savefig(partial, dpi=110, format="png")
 
 
-def _top(sounds: Iterable[Levels]) -> float:
+def _top(sounds: Iterable[Spectrogram]) -> float:
     return max(float(levels.decibels.max()) for levels in sounds)
 
 
-def _draw(axis: Axes, levels: Levels, top: float) -> ScalarMappable:
+def _draw(axis: Axes, levels: Spectrogram, top: float) -> ScalarMappable:
     image = axis.pcolormesh(
         levels.times,
         levels.kilohertz,

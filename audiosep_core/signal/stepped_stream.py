@@ -21,7 +21,7 @@ from audiosep_core.signal.resampling import Resampler
 from audiosep_core.signal.selection import Selection, StemFactors
 from audiosep_core.signal.stepping import StepEstimator, StepMasker
 from audiosep_core.signal.stream import check_rows
-from audiosep_core.signal.timeline import Change
+from audiosep_core.signal.timeline import Transition
 
 #: Where a rate cannot be divided into frames, the stream is resampled to this one.
 INNER_RATE = 48_000
@@ -95,7 +95,7 @@ class SteppedStream:
             touches = at // hop
             heard = max(masker.given, round(at / hop + self._synthesis / 2 - 1))
             released = -(-(at + levels.fade) // hop) + self._synthesis - 1
-            masker.change(Change(selection, at, touches, heard, released))
+            masker.change(Transition(selection, at, touches, heard, released))
         levels.change(selection, at)
         return at - self._pad
 

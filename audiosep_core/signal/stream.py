@@ -20,7 +20,7 @@ from audiosep_core.signal.masking import Estimator, Masker
 from audiosep_core.signal.resampling import Resampler
 from audiosep_core.signal.selection import Selection
 from audiosep_core.signal.stft import Analysis, Synthesis
-from audiosep_core.signal.timeline import Change
+from audiosep_core.signal.timeline import Transition
 from audiosep_core.signal.top_band import TopBand
 from audiosep_core.signal.windows import Windows
 
@@ -111,7 +111,7 @@ class SeparationStream:
             heard = max(touches, round(at * ratio / hop))
             end = (at + levels.fade) * ratio + half
             masker.change(
-                Change(selection, at, touches, heard, math.ceil(end / hop) + _SPARE_FRAMES)
+                Transition(selection, at, touches, heard, math.ceil(end / hop) + _SPARE_FRAMES)
             )
         levels.change(selection, at)
         return at - self._pad
