@@ -57,10 +57,10 @@ class SteppedStream:
         origin: int = 0,
     ) -> None:
         config = estimator.config
-        self._hop = hop = config.hop_length(sample_rate)
-        analysis, self._window = window_pair(hop, config.overlap, config.synthesis)
+        self._hop_length = hop_length = config.hop_length(sample_rate)
+        analysis, self._window = window_pair(hop_length, config.overlap, config.synthesis)
         self._synthesis = config.synthesis
-        self._analysis = CausalAnalysis(analysis, hop, channels)
+        self._analysis = CausalAnalysis(analysis, hop_length, channels)
         self._scale = np.float32(1 / analysis.sum(dtype=np.float64))
         self._level = RunningLevel(config.level_seconds, config.frame_rate)
         call = call_frames or config.step_frames
@@ -72,16 +72,16 @@ class SteppedStream:
         self._bins, self._seen = config.bins, min(bins, config.bins)
         self._spectra = Fifo((channels,), (bins,), np.complex64)
         self._mixture = Fifo((channels,))
-        self._tail = (config.step_frames + config.look_ahead + config.synthesis) * hop
+        self._tail = (config.step_frames + config.look_ahead + config.synthesis) * hop_length
         #: Silence that comes before the stream, so that it begins where the grid does.
-        self._pad = self._left = origin % (config.step_frames * hop)
+        self._pad = self._left = origin % (config.step_frames * hop_length)
         if self._pad:
             self.push(np.zeros((channels, self._pad), np.float32))
 
     def select(self, selection: Selection, position: int) -> int:
         """As :meth:`audiosep_core.signal.stream.SeparationStream.select`."""
         check_rows(selection, self._levels)
-        masker, levels, hop = self._masker, self._levels, self._hop
+        masker, levels, hop_length = self._masker, self._levels, self._hop_length
         at = max(position + self._pad, levels.last)
         if at <= self._pad and not masker.next:
             masker.replace(selection)
@@ -90,11 +90,12 @@ class SteppedStream:
         at = max(at, levels.position)
         if not selection.same_masks(masker.last):
             if not set(selection.asked) <= set(masker.last.asked):
-                at = max(at, masker.next * hop)
-            # Frame t is heard from sample (t + 1 - synthesis) · hop on, for that many hops.
-            touches = at // hop
-            heard = max(masker.given, round(at / hop + self._synthesis / 2 - 1))
-            released = -(-(at + levels.fade) // hop) + self._synthesis - 1
+                at = max(at, masker.next * hop_length)
+            # Frame t is heard from sample (t + 1 - synthesis) · hop_length on, as long as the
+            # synthesis window is.
+            touches = at // hop_length
+            heard = max(masker.given, round(at / hop_length + self._synthesis / 2 - 1))
+            released = -(-(at + levels.fade) // hop_length) + self._synthesis - 1
             masker.change(Transition(selection, at, touches, heard, released))
         levels.change(selection, at)
         return at - self._pad
@@ -142,13 +143,13 @@ class SteppedStream:
         """What some frames complete: at the start of a stream, fewer samples than they have."""
         frames = len(next(iter(hop.values()))[0])
         spectra = self._spectra.pop(frames)
-        start = max(0, (first + 1 - self._synthesis) * self._hop)
-        count = max(0, (first + 1 + frames - self._synthesis) * self._hop) - start
+        start = max(0, (first + 1 - self._synthesis) * self._hop_length)
+        count = max(0, (first + 1 + frames - self._synthesis) * self._hop_length) - start
         stems = {}
         for key, (factors, top) in hop.items():
             if key not in self._stems:
                 self._stems[key] = CausalSynthesis(
-                    self._window, self._hop, self._synthesis, (self._channels,)
+                    self._window, self._hop_length, self._synthesis, (self._channels,)
                 )
             masked = np.multiply(spectra, top[:, None], dtype=np.complex64)
             masked[..., : self._seen] = spectra[..., : self._seen] * factors[:, : self._seen]

@@ -96,7 +96,7 @@ class SeparationStream:
         check_rows(selection, self._levels)
         masker, levels = self._masker, self._levels
         at = max(position + self._pad, levels.last)
-        hop, half = self._config.hop_length, self._config.n_fft // 2
+        hop_length, half = self._config.hop_length, self._config.n_fft // 2
         if at <= self._pad and not masker.next:
             masker.replace(selection)
             levels.change(selection, 0)
@@ -106,12 +106,14 @@ class SeparationStream:
             at = max(at, levels.position)
         else:
             if masker.next:
-                at = max(at, levels.position, math.ceil((masker.next * hop + half) / ratio))
-            touches = max(masker.next, math.floor((at * ratio - half) / hop) + 1)
-            heard = max(touches, round(at * ratio / hop))
+                at = max(at, levels.position, math.ceil((masker.next * hop_length + half) / ratio))
+            touches = max(masker.next, math.floor((at * ratio - half) / hop_length) + 1)
+            heard = max(touches, round(at * ratio / hop_length))
             end = (at + levels.fade) * ratio + half
             masker.change(
-                Transition(selection, at, touches, heard, math.ceil(end / hop) + _SPARE_FRAMES)
+                Transition(
+                    selection, at, touches, heard, math.ceil(end / hop_length) + _SPARE_FRAMES
+                )
             )
         levels.change(selection, at)
         return at - self._pad
@@ -292,21 +294,21 @@ def check_rows(selection: Selection, levels: Levels) -> None:
 
 
 def grid_phase(
-    origin: int, hop: int, model_rate: int, sample_rate: int, frames: int
+    origin: int, hop_length: int, model_rate: int, sample_rate: int, frames: int
 ) -> tuple[int, int]:
     """Where on the grid a time line's sample lies.
 
     Args:
         origin: The sample.
-        hop: Samples of a frame at the model's rate.
+        hop_length: Samples from frame to frame at the model's rate.
         model_rate, sample_rate: In Hz.
-        frames: Of a hop.
+        frames: Of a hop of the network.
 
     Returns:
         Samples since frame and sample last fell together, and frames between the start of the
         hop and there.
     """
-    ratio = Fraction(hop * sample_rate, model_rate)
+    ratio = Fraction(hop_length * sample_rate, model_rate)
     cells, pad = divmod(origin, ratio.numerator)
     return pad, cells * ratio.denominator % frames
 

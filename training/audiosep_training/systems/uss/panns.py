@@ -17,7 +17,7 @@ from torch.nn import functional as F
 from transformers.audio_utils import mel_filter_bank
 
 from audiosep_core.model.checkpoint import CheckpointError, load_weights, read_checkpoint
-from audiosep_core.model.network import FourierKernels
+from audiosep_core.model.fourier_kernels import FourierKernels
 
 SAMPLE_RATE = 32_000
 CLASS_COUNT = 527
