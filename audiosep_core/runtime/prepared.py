@@ -38,27 +38,23 @@ class PreparedCall:
         outputs: Mapping[str, tuple[int, ...]],
         options: Any,
     ) -> None:
-        from onnxruntime import OrtValue
-
-        def buffers(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Any]:
-            return {
-                name: OrtValue.ortvalue_from_shape_and_type(list(shape), np.float32, memory)
-                for name, shape in shapes.items()
-            }
-
-        self._session, self._memory, self._options = session, memory, options
-        self._inputs, self._outputs = buffers(inputs), buffers(outputs)
+        self._session, self._options = session, options
+        self._inputs, self._outputs = (
+            {name: _Buffer(shape, memory) for name, shape in shapes.items()}
+            for shapes in (inputs, outputs)
+        )
+        self._warm_up_calls = _WARM_UP_CALLS[memory]
         self._binding = session.io_binding()
-        for name, value in self._inputs.items():
-            self._binding.bind_ortvalue_input(name, value)
-        for name, value in self._outputs.items():
-            self._binding.bind_ortvalue_output(name, value)
+        for name, buffer in self._inputs.items():
+            self._binding.bind_ortvalue_input(name, buffer.value)
+        for name, buffer in self._outputs.items():
+            self._binding.bind_ortvalue_output(name, buffer.value)
         self._busy = threading.Lock()
 
     def warm_up(self) -> None:
         """Do beforehand whatever the first calls would do once."""
-        feed = {name: np.zeros(value.shape(), np.float32) for name, value in self._inputs.items()}
-        for _ in range(_WARM_UP_CALLS[self._memory]):
+        feed = {name: np.zeros(buffer.shape, np.float32) for name, buffer in self._inputs.items()}
+        for _ in range(self._warm_up_calls):
             self.run(feed)
 
     def run(self, feed: Mapping[str, NDArray[np.float32]]) -> list[NDArray[np.float32]] | None:
@@ -70,13 +66,36 @@ class PreparedCall:
         if not self._busy.acquire(blocking=False):
             return None
         try:
-            for name, value in self._inputs.items():
-                value.update_inplace(feed[name])
+            for name, buffer in self._inputs.items():
+                buffer.write(feed[name])
             self._session.run_with_iobinding(self._binding, self._options)
-            # On the CPU these are the buffers themselves.
-            return [np.array(value.numpy()) for value in self._outputs.values()]
+            return [buffer.read() for buffer in self._outputs.values()]
         finally:
             self._busy.release()
+
+
+class _Buffer:
+    """Memory of one input or output. In the CPU's own memory it is an array, and copied as one."""
+
+    def __init__(self, shape: tuple[int, ...], memory: str) -> None:
+        from onnxruntime import OrtValue
+
+        self.shape = shape
+        self._array: NDArray[np.float32] | None = None
+        if memory == "cpu":
+            self._array = np.zeros(shape, np.float32)
+            self.value = OrtValue.ortvalue_from_numpy(self._array)
+        else:
+            self.value = OrtValue.ortvalue_from_shape_and_type(list(shape), np.float32, memory)
+
+    def write(self, content: NDArray[np.float32]) -> None:
+        if self._array is None:
+            self.value.update_inplace(content)
+        else:
+            np.copyto(self._array, content)
+
+    def read(self) -> NDArray[np.float32]:
+        return np.asarray(self.value.numpy()) if self._array is None else self._array.copy()
 
 
 def run_options(graph: int) -> Any:

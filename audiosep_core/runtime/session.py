@@ -2,25 +2,20 @@
 
 from __future__ import annotations
 
-import functools
-import threading
-from collections.abc import Callable
-from typing import Any, TypeVar
-
 import numpy as np
 from numpy.typing import NDArray
 
 from audiosep_core.model.bundle import SEPARATOR, Bundle
 from audiosep_core.model.config import SeparatorConfig
-from audiosep_core.runtime.device import CUDA, Device, captures, open_session, own_thread
-from audiosep_core.runtime.prepared import UNCAPTURED, PreparedCall, run_options
+from audiosep_core.runtime.calls import GraphCalls
+from audiosep_core.runtime.device import CUDA, Device
+from audiosep_core.runtime.prepared import UNCAPTURED, run_options
 
 #: Frames × rows that one call may hold: bounds memory on long windows with many queries.
 _MOST_FRAMES = 2048
 #: Calls with more frames give their memory back: windows of differing length, as at the ends of
 #: a file, would otherwise each leave their share in ONNX Runtime's arena.
 _LARGE_FRAMES = 512
-_Result = TypeVar("_Result")
 
 
 class MaskEstimator:
@@ -43,18 +38,11 @@ class MaskEstimator:
     ) -> None:
         assert isinstance(bundle.config, SeparatorConfig)
         self.config = bundle.config
-        self._open = functools.partial(
-            open_session, bundle.path(SEPARATOR), device, threads, spinning=spinning
-        )
-        self._session = self._open()
+        self._calls = GraphCalls(bundle.path(SEPARATOR), device, threads, spinning)
         #: The execution provider that was really chosen.
-        self.provider: str = self._session.get_providers()[0]
-        self._thread = own_thread(self.provider)
-        self._small = run_options(UNCAPTURED)
+        self.provider = self._calls.provider
         self._large = run_options(UNCAPTURED)
         self._large.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
-        self._prepared: dict[tuple[int, int], PreparedCall] = {}
-        self._preparing = threading.Lock()
         # Frames × rows of the largest warm-up call.
         self._warm = 0
 
@@ -96,22 +84,22 @@ class MaskEstimator:
         rows, frames, _ = magnitudes.shape
         if rows != len(conditions):
             raise ValueError(f"{rows} magnitudes need as many conditions, not {len(conditions)}")
-        group = rows if (rows, frames) in self._prepared else max(1, _MOST_FRAMES // frames)
+        group = rows if self._calls.is_prepared((rows, frames)) else max(1, _MOST_FRAMES // frames)
         parts = []
         for start in range(0, rows, group):
             magnitude = np.ascontiguousarray(magnitudes[start : start + group, None])
             condition = np.ascontiguousarray(conditions[start : start + group])
-            parts.append(self._on_its_thread(self._call, magnitude, condition))
+            feed = {"magnitude": magnitude, "condition": condition}
+            large = len(magnitude) * frames > _LARGE_FRAMES
+            options = self._large if large else None
+            parts += self._calls.run((len(magnitude), frames), feed, ["mask"], options)
         return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
     def prepare(self, rows: int, frames: int) -> None:
         """Make calls of one shape ready, so that the first is as quick as any later one.
 
-        :meth:`run` and :meth:`masks` then use buffers that were allocated and bound once, and
-        allocate nothing on the device; on CUDA they replay a graph where every node was placed
-        there and could be captured. What was prepared stays until the estimator goes. Results
-        are the same to the bit, and other shapes run as ever. Does nothing for a shape that is
-        ready, nor on the CPU for one so large that its memory is given back after every call.
+        Results are the same to the bit, and other shapes run as ever. Does nothing for a shape that
+        is ready, nor on the CPU for one so large that its memory is given back after every call.
 
         Args:
             rows: Queries of one window, or windows of several streams.
@@ -125,48 +113,15 @@ class MaskEstimator:
                 f"{rows} rows of {frames} frames cannot be prepared; give at least one row and a "
                 f"multiple of {self.config.frame_multiple} frames"
             )
-        if self.provider == CUDA or rows * frames <= _LARGE_FRAMES:
-            with self._preparing:
-                if (rows, frames) in self._prepared:
-                    return
-                try:
-                    self._on_its_thread(self._prepare, rows, frames)
-                # What ONNX Runtime raises where a capture fails has no type of its own.
-                except Exception:
-                    if not captures(self._session):
-                        raise
-                    self._session = self._open(capture=False)
-                    self._prepared.clear()
-                    self._on_its_thread(self._prepare, rows, frames)
-
-    def _prepare(self, rows: int, frames: int) -> None:
-        call = PreparedCall(
-            self._session,
-            "cuda" if self.provider == CUDA else "cpu",
-            {
-                "magnitude": (rows, 1, frames, self.config.bins),
-                "condition": (rows, self.config.condition_size),
-            },
-            {"mask": (rows, 3, frames, self.config.bins)},
-            run_options(len(self._prepared) + 1),
-        )
+        if self.provider != CUDA and rows * frames > _LARGE_FRAMES:
+            return
+        config = self.config
+        inputs = {
+            "magnitude": (rows, 1, frames, config.bins),
+            "condition": (rows, config.condition_size),
+        }
+        outputs = {"mask": (rows, 3, frames, config.bins)}
         # The CPU has nothing to find out about a shape, and a larger one has left it memory.
-        if self.provider == CUDA or rows * frames > self._warm:
-            call.warm_up()
-            self._warm = max(self._warm, rows * frames)
-        self._prepared[rows, frames] = call
-
-    def _call(
-        self, magnitude: NDArray[np.float32], condition: NDArray[np.float32]
-    ) -> NDArray[np.float32]:
-        rows, _, frames, _ = magnitude.shape
-        prepared = self._prepared.get((rows, frames))
-        feed = {"magnitude": magnitude, "condition": condition}
-        made = prepared.run(feed) if prepared is not None else None
-        if made is None:
-            options = self._large if rows * frames > _LARGE_FRAMES else self._small
-            made = self._session.run(["mask"], feed, options)
-        return made[0]
-
-    def _on_its_thread(self, task: Callable[..., _Result], *given: Any) -> _Result:
-        return task(*given) if self._thread is None else self._thread.submit(task, *given).result()
+        warm = self.provider == CUDA or rows * frames > self._warm
+        self._calls.prepare((rows, frames), inputs, outputs, warm)
+        self._warm = max(self._warm, rows * frames)

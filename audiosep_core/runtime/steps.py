@@ -2,25 +2,18 @@
 
 from __future__ import annotations
 
-import functools
-import threading
-from collections.abc import Callable
-from typing import Any, TypeVar
-
 import numpy as np
 from numpy.typing import NDArray
 
 from audiosep_core.model.bundle import CONDITION, SEPARATOR, Bundle
 from audiosep_core.model.state import NetworkState
 from audiosep_core.model.streaming_config import StreamingConfig
-from audiosep_core.runtime.device import CUDA, Device, captures, open_session, own_thread
-from audiosep_core.runtime.prepared import UNCAPTURED, PreparedCall, run_options
+from audiosep_core.runtime.calls import GraphCalls
+from audiosep_core.runtime.device import CUDA, Device, open_session
 
 #: Frames × rows that one call for several streams may hold, and that are prepared.
 _MOST_FRAMES = 512
 _STATE_IN, _STATE_OUT = "state.", "next."
-
-_Result = TypeVar("_Result")
 
 
 class StepNetwork:
@@ -43,23 +36,18 @@ class StepNetwork:
     ) -> None:
         assert isinstance(bundle.config, StreamingConfig)
         self.config = bundle.config
-        self._open = functools.partial(
-            open_session, bundle.path(SEPARATOR), device, threads, spinning=spinning
-        )
-        self._session = self._open()
+        self._calls = GraphCalls(bundle.path(SEPARATOR), device, threads, spinning)
         self._condition = open_session(bundle.path(CONDITION), "cpu", 1, spinning=False)
         #: The execution provider that was really chosen.
-        self.provider: str = self._session.get_providers()[0]
-        self._thread = own_thread(self.provider)
+        self.provider = self._calls.provider
+        inputs = self._calls.inputs
+        self._film = inputs["film"][1:]
         self._shapes = {
-            value.name.removeprefix(_STATE_IN): tuple(value.shape[1:])
-            for value in self._session.get_inputs()
-            if value.name.startswith(_STATE_IN)
+            name.removeprefix(_STATE_IN): shape[1:]
+            for name, shape in inputs.items()
+            if name.startswith(_STATE_IN)
         }
         self._outputs = ["mask", *(_STATE_OUT + name for name in self._shapes)]
-        self._uncaptured = run_options(UNCAPTURED)
-        self._prepared: dict[tuple[int, int], PreparedCall] = {}
-        self._preparing = threading.Lock()
 
     @property
     def batch_frames(self) -> int:
@@ -83,9 +71,7 @@ class StepNetwork:
     def prepare(self, rows: int, frames: int) -> None:
         """Make calls of one shape ready, so that the first is as quick as any later one.
 
-        They then use buffers that were allocated and bound once; on CUDA they replay a graph
-        where every node was placed there and could be captured. Does nothing for a shape that is
-        ready, or so large that its buffers are not worth keeping.
+        Does nothing for a shape that is ready, or so large that its buffers are not worth keeping.
 
         Args:
             rows: Queries, of all streams that share a call.
@@ -93,30 +79,12 @@ class StepNetwork:
         """
         if self.provider != CUDA and rows * frames > _MOST_FRAMES:
             return
-        with self._preparing:
-            if (rows, frames) in self._prepared:
-                return
-            try:
-                self._on_its_thread(self._prepare, rows, frames)
-            # What ONNX Runtime raises where a capture fails has no type of its own.
-            except Exception:
-                if not captures(self._session):
-                    raise
-                self._session = self._open(capture=False)
-                self._prepared.clear()
-                self._on_its_thread(self._prepare, rows, frames)
-
-    def _prepare(self, rows: int, frames: int) -> None:
-        inputs = {value.name: (rows, *value.shape[1:]) for value in self._session.get_inputs()} | {
-            "magnitude": (rows, 1, frames, self.config.bins)
-        }
-        outputs = {"mask": (rows, 3, frames, self.config.bins)}
-        outputs |= {_STATE_OUT + name: (rows, *shape) for name, shape in self._shapes.items()}
-        memory = "cuda" if self.provider == CUDA else "cpu"
-        options = run_options(len(self._prepared) + 1)
-        call = PreparedCall(self._session, memory, inputs, outputs, options)
-        call.warm_up()
-        self._prepared[rows, frames] = call
+        bins, states = self.config.bins, self._shapes.items()
+        inputs = {"magnitude": (rows, 1, frames, bins), "film": (rows, *self._film)}
+        inputs |= {_STATE_IN + name: (rows, *shape) for name, shape in states}
+        outputs = {"mask": (rows, 3, frames, bins)}
+        outputs |= {_STATE_OUT + name: (rows, *shape) for name, shape in states}
+        self._calls.prepare((rows, frames), inputs, outputs)
 
     def step(
         self, magnitude: NDArray[np.float32], state: NetworkState
@@ -147,17 +115,9 @@ class StepNetwork:
         Returns:
             As :meth:`step`.
         """
+        rows, _, frames, _ = magnitudes.shape
         feed = {"magnitude": np.ascontiguousarray(magnitudes), "film": state.film}
         feed |= {_STATE_IN + name: tensor for name, tensor in state.tensors.items()}
-        masks, *tensors = self._on_its_thread(self._call, feed)
+        masks, *tensors = self._calls.run((rows, frames), feed, self._outputs)
         after = dict(zip(self._shapes, tensors, strict=True))
         return masks, NetworkState(state.conditions, state.film, after)
-
-    def _call(self, feed: dict[str, NDArray[np.float32]]) -> list[NDArray[np.float32]]:
-        rows, _, frames, _ = feed["magnitude"].shape
-        prepared = self._prepared.get((rows, frames))
-        made = prepared.run(feed) if prepared is not None else None
-        return made or self._session.run(self._outputs, feed, self._uncaptured)
-
-    def _on_its_thread(self, task: Callable[..., _Result], *given: Any) -> _Result:
-        return task(*given) if self._thread is None else self._thread.submit(task, *given).result()

@@ -76,11 +76,11 @@ class CausalAnalysis:
         if count < 1:
             return np.empty((self._channels, 0, size // 2 + 1), np.complex64)
         span = self._buffer.peek((count - 1) * hop_length + size)
-        if count == 1:
-            framed = span[:, None]
-        else:
-            framed = np.lib.stride_tricks.sliding_window_view(span, size, -1)[:, ::hop_length]
-        spectra: NDArray[np.complex64] = scipy_fft.rfft(framed * self._window, axis=-1)
+        framed = np.empty((self._channels, count, size), np.float32)
+        for frame in range(count):
+            start = frame * hop_length
+            np.multiply(span[:, start : start + size], self._window, out=framed[:, frame])
+        spectra: NDArray[np.complex64] = scipy_fft.rfft(framed, axis=-1, overwrite_x=True)
         self._buffer.drop(count * hop_length)
         return spectra
 

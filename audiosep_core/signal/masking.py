@@ -70,6 +70,10 @@ class Masker:
         """Separate something else, from :attr:`next` on at the earliest."""
         self._timeline.append(change)
 
+    def waiting(self, heard: int) -> int | None:
+        """The sample of the last change, if it takes over with this frame and waits for it."""
+        return self._timeline.waiting(heard, self.next)
+
     @property
     def last(self) -> Selection:
         """What is asked for in the end."""

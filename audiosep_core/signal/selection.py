@@ -125,7 +125,7 @@ class Selection:
             model's band the gains (frames,): the mean of the magnitude mask over the top octave.
         """
         keys = list(dict.fromkeys(self.keys))
-        level = np.stack([masks[key][0] for key in keys])
+        level = np.array([masks[key][0] for key in keys])
         if self.strength != 1:
             level = level**self.strength
         for key in self.negative_keys:

@@ -81,7 +81,7 @@ class SteppedStream:
     def select(self, selection: Selection, position: int) -> int:
         """As :meth:`audiosep_core.signal.stream.SeparationStream.select`."""
         check_rows(selection, self._levels)
-        masker, levels, hop_length = self._masker, self._levels, self._hop_length
+        masker, levels = self._masker, self._levels
         at = max(position + self._pad, levels.last)
         if at <= self._pad and not masker.next:
             masker.replace(selection)
@@ -90,15 +90,21 @@ class SteppedStream:
         at = max(at, levels.position)
         if not selection.same_masks(masker.last):
             if not set(selection.asked) <= set(masker.last.asked):
-                at = max(at, masker.next * hop_length)
-            # Frame t is heard from sample (t + 1 - synthesis) · hop_length on, as long as the
-            # synthesis window is.
-            touches = at // hop_length
-            heard = max(masker.given, round(at / hop_length + self._synthesis / 2 - 1))
-            released = -(-(at + levels.fade) // hop_length) + self._synthesis - 1
-            masker.change(Transition(selection, at, touches, heard, released))
+                at = max(at, masker.next * self._hop_length)
+            change = self._transition(selection, at)
+            waiting = masker.waiting(change.heard)
+            if waiting is not None and waiting >= levels.position:
+                change = self._transition(selection, at := waiting)
+            masker.change(change)
         levels.change(selection, at)
         return at - self._pad
+
+    def _transition(self, selection: Selection, at: int) -> Transition:
+        hop_length, synthesis = self._hop_length, self._synthesis
+        # Frame t is heard from sample (t + 1 - synthesis) · hop_length on, for that many hops.
+        heard = max(self._masker.given, round(at / hop_length + synthesis / 2 - 1))
+        released = -(-(at + self._levels.fade) // hop_length) + synthesis - 1
+        return Transition(selection, at, at // hop_length, heard, released)
 
     def push(self, block: NDArray[np.float32]) -> NDArray[np.float32]:
         """Take a block, return what it completes.
@@ -116,7 +122,7 @@ class SteppedStream:
         self._spectra.push(spectra)
         magnitude = np.zeros((spectra.shape[1], self._bins), np.float32)
         seen = spectra[..., : self._seen]
-        power = (seen.real**2 + seen.imag**2).mean(0)
+        power = np.add.reduce(seen.real**2 + seen.imag**2, 0) / np.float32(self._channels)
         np.multiply(np.sqrt(power), self._scale, out=magnitude[:, : self._seen])
         parts = [self._emit(*made) for made in self._masker.push(self._level.push(magnitude))]
         if not parts:
@@ -154,8 +160,9 @@ class SteppedStream:
             masked = np.multiply(spectra, top[:, None], dtype=np.complex64)
             masked[..., : self._seen] = spectra[..., : self._seen] * factors[:, : self._seen]
             made = self._stems[key].push(masked)
+            missing = count - made.shape[-1]
             # One that begins here has nothing of the frames before.
-            stems[key] = np.pad(made, ((0, 0), (count - made.shape[-1], 0)))
+            stems[key] = np.pad(made, ((0, 0), (missing, 0))) if missing else made
         self._stems = {key: self._stems[key] for key in hop}
         return self._levels.mix(stems, self._mixture.pop(count))
 

@@ -102,6 +102,10 @@ class StepMasker:
         """Separate something else, with frames from :attr:`next` on at the earliest."""
         self._timeline.append(change)
 
+    def waiting(self, heard: int) -> int | None:
+        """The sample of the last change, if it takes over with this frame and waits for it."""
+        return self._timeline.waiting(heard, self.next)
+
     def push(self, magnitude: NDArray[np.float32]) -> list[tuple[int, StemFactors]]:
         """(frames, bins) at a normal level in; the factors of the frames that follow out.
 

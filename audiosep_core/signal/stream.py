@@ -85,7 +85,8 @@ class SeparationStream:
         """Separate something else from a sample of the mixture on, within 10 ms.
 
         A sample that it is too late for stands for the first one that it is not, and none comes
-        before that of the last change. Before the first sample nothing fades.
+        before that of the last change. What follows within one frame of the STFT takes the place
+        of what waits for it. Before the first sample nothing fades.
 
         Returns:
             The sample.
@@ -96,27 +97,35 @@ class SeparationStream:
         check_rows(selection, self._levels)
         masker, levels = self._masker, self._levels
         at = max(position + self._pad, levels.last)
-        hop_length, half = self._config.hop_length, self._config.n_fft // 2
         if at <= self._pad and not masker.next:
             masker.replace(selection)
             levels.change(selection, 0)
             return position
-        ratio = self._config.sample_rate / self._rate
         if selection.same_masks(masker.last):
             at = max(at, levels.position)
         else:
             if masker.next:
-                at = max(at, levels.position, math.ceil((masker.next * hop_length + half) / ratio))
-            touches = max(masker.next, math.floor((at * ratio - half) / hop_length) + 1)
-            heard = max(touches, round(at * ratio / hop_length))
-            end = (at + levels.fade) * ratio + half
-            masker.change(
-                Transition(
-                    selection, at, touches, heard, math.ceil(end / hop_length) + _SPARE_FRAMES
-                )
-            )
+                config = self._config
+                reached = masker.next * config.hop_length + config.n_fft // 2
+                first = math.ceil(reached * self._rate / config.sample_rate)
+                at = max(at, levels.position, first)
+            change = self._transition(selection, at)
+            waiting = masker.waiting(change.heard)
+            if waiting is not None and waiting >= levels.position:
+                change = self._transition(selection, at := waiting)
+            masker.change(change)
         levels.change(selection, at)
         return at - self._pad
+
+    def _transition(self, selection: Selection, at: int) -> Transition:
+        config = self._config
+        ratio, half = config.sample_rate / self._rate, config.n_fft // 2
+        hop_length = config.hop_length
+        touches = max(self._masker.next, math.floor((at * ratio - half) / hop_length) + 1)
+        heard = max(touches, round(at * ratio / hop_length))
+        end = (at + self._levels.fade) * ratio + half
+        released = math.ceil(end / hop_length) + _SPARE_FRAMES
+        return Transition(selection, at, touches, heard, released)
 
     def push(self, block: NDArray[np.float32]) -> NDArray[np.float32]:
         """Take a block, return what it completes.

@@ -78,6 +78,16 @@ class Timeline:
         last.released = change.released
         self._parts.append(_Part(change.selection, change.at, change.touches, change.heard))
 
+    def waiting(self, heard: int, first: int) -> int | None:
+        """The sample of the last change, if another one at a frame can still take its place.
+
+        Args:
+            heard: The frame with which the other one would take over; the last one does, too.
+            first: The frame that is made next: no frame of the last one was.
+        """
+        last = self._parts[-1]
+        return int(last.at) if last.heard == heard and last.touches >= first else None
+
     def forget(self, before: int) -> None:
         """No frame before this one will be asked for."""
         parts = self._parts

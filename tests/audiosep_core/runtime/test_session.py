@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 
+import audiosep_core.runtime.calls
 import audiosep_core.runtime.session
 from audiosep_core.runtime.prepared import PreparedCall
 from audiosep_core.runtime.session import MaskEstimator
@@ -54,7 +55,7 @@ def test_prepared_shapes_give_the_same_to_the_bit(windowed, plain, monkeypatch, 
     """With a thread of its own, as on CUDA, too."""
     if threaded:
         executor = ThreadPoolExecutor(1)
-        monkeypatch.setattr(audiosep_core.runtime.session, "own_thread", lambda provider: executor)
+        monkeypatch.setattr(audiosep_core.runtime.calls, "own_thread", lambda provider: executor)
     estimator = MaskEstimator(windowed.bundle, "cpu", 1)
     for shape in SHAPES:
         estimator.prepare(*shape)
@@ -77,7 +78,7 @@ def test_a_prepared_shape_really_runs_in_its_buffers(estimator, monkeypatch):
     estimator.prepare(2, 32)
     inputs = windows(estimator.config, 2, 32)
     expected = estimator.run(*inputs)
-    monkeypatch.setattr(estimator, "_session", None)
+    monkeypatch.setattr(estimator._calls, "_session", None)
     np.testing.assert_array_equal(estimator.run(*inputs), expected)
     with pytest.raises(AttributeError):
         estimator.run(*windows(estimator.config, 1, 32))
@@ -93,7 +94,7 @@ def test_threads_share_an_estimator(estimator, plain):
 
 
 def test_a_shape_too_large_to_keep_is_not_prepared(estimator, monkeypatch):
-    monkeypatch.setattr(audiosep_core.runtime.session, "PreparedCall", None)
+    monkeypatch.setattr(audiosep_core.runtime.calls, "PreparedCall", None)
     estimator.prepare(9, 64)
     with pytest.raises(TypeError):
         estimator.prepare(8, 64)
@@ -111,13 +112,13 @@ def test_without_a_capture_it_runs_all_the_same(estimator, plain, monkeypatch):
 
     def reopen(capture):
         opened.append(capture)
-        return plain._session
+        return plain._calls._session
 
     monkeypatch.setattr(PreparedCall, "warm_up", failing)
     with pytest.raises(RuntimeError, match="not permitted"):
         estimator.prepare(2, 32)
-    monkeypatch.setattr(estimator, "_open", reopen)
-    monkeypatch.setattr(audiosep_core.runtime.session, "captures", lambda session: True)
+    monkeypatch.setattr(estimator._calls, "_open", reopen)
+    monkeypatch.setattr(audiosep_core.runtime.calls, "captures", lambda session: True)
     estimator.prepare(2, 32)
     assert opened == [False]
     inputs = windows(estimator.config, 2, 32)

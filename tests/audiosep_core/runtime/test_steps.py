@@ -5,7 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 
-import audiosep_core.runtime.steps
+import audiosep_core.runtime.calls
 from audiosep_core.runtime.prepared import PreparedCall
 
 
@@ -18,7 +18,7 @@ def frames(step_network):
 
 @pytest.fixture(autouse=True)
 def nothing_prepared(step_network, monkeypatch):
-    monkeypatch.setattr(step_network, "_prepared", {})
+    monkeypatch.setattr(step_network._calls, "_prepared", {})
 
 
 def run(network, frames, rows):
@@ -37,7 +37,7 @@ def test_prepared_steps_give_the_same_to_the_bit(step_network, frames, rows):
     masks, states = run(step_network, frames, rows)
     step_network.prepare(rows, len(frames[0]))
     step_network.prepare(rows, len(frames[0]))
-    assert list(step_network._prepared) == [(rows, len(frames[0]))]
+    assert list(step_network._calls._prepared) == [(rows, len(frames[0]))]
     found, after = run(step_network, frames, rows)
     # Compared at the end: what was returned is not overwritten by later steps.
     for one, other in zip(found, masks, strict=True):
@@ -58,13 +58,13 @@ def test_threads_share_a_network(step_network, frames):
 
 def test_a_call_too_large_to_keep_is_not_prepared(step_network):
     step_network.prepare(2, 512)
-    assert not step_network._prepared
+    assert not step_network._calls._prepared
 
 
 def test_without_a_capture_it_runs_all_the_same(step_network, frames, monkeypatch):
     """As on a GPU where a node of the graph cannot be captured."""
     expected, _ = run(step_network, frames, 1)
-    session, opened, warm_up = step_network._session, [], PreparedCall.warm_up
+    session, opened, warm_up = step_network._calls._session, [], PreparedCall.warm_up
 
     def failing(call):
         if not opened:
@@ -78,8 +78,8 @@ def test_without_a_capture_it_runs_all_the_same(step_network, frames, monkeypatc
     monkeypatch.setattr(PreparedCall, "warm_up", failing)
     with pytest.raises(RuntimeError, match="not permitted"):
         step_network.prepare(1, len(frames[0]))
-    monkeypatch.setattr(step_network, "_open", reopen)
-    monkeypatch.setattr(audiosep_core.runtime.steps, "captures", lambda session: True)
+    monkeypatch.setattr(step_network._calls, "_open", reopen)
+    monkeypatch.setattr(audiosep_core.runtime.calls, "captures", lambda session: True)
     step_network.prepare(1, len(frames[0]))
     assert opened == [False]
     np.testing.assert_array_equal(run(step_network, frames, 1)[0], expected)
