@@ -11,6 +11,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+from audiosep_core.atomic import replacing, replacing_folder
 from audiosep_core.errors import UsageError
 
 #: Sources of the plug-in.
@@ -146,9 +147,9 @@ def check_bundles(home: Path | None = None) -> Iterator[tuple[PluginBundle, str]
 def _replace(source: Path, target: Path) -> None:
     """Put a file or a folder in the place of another, which stays where that fails."""
     target.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".audiosep-", dir=target.parent) as folder:
-        new, old = Path(folder) / "new", Path(folder) / "old"
-        (shutil.copytree if source.is_dir() else shutil.copy2)(source, new)
-        if target.exists():
-            target.rename(old)
-        new.rename(target)
+    if source.is_dir():
+        with replacing_folder(target) as folder:
+            shutil.copytree(source, folder, dirs_exist_ok=True)
+    else:
+        with replacing(target) as file:
+            shutil.copy2(source, file)
