@@ -102,7 +102,7 @@ class SteppedStream:
     def _transition(self, selection: Selection, at: int) -> Transition:
         hop_length, synthesis = self._hop_length, self._synthesis
         # Frame t is heard from sample (t + 1 - synthesis) · hop_length on, for that many hops.
-        heard = max(self._masker.given, round(at / hop_length + synthesis / 2 - 1))
+        heard = max(self._masker.given, (2 * at + synthesis * hop_length) // (2 * hop_length))
         released = -(-(at + self._levels.fade) // hop_length) + synthesis - 1
         return Transition(selection, at, at // hop_length, heard, released)
 

@@ -122,7 +122,7 @@ class SeparationStream:
         ratio, half = config.sample_rate / self._rate, config.n_fft // 2
         hop_length = config.hop_length
         touches = max(self._masker.next, math.floor((at * ratio - half) / hop_length) + 1)
-        heard = max(touches, round(at * ratio / hop_length))
+        heard = max(touches, math.floor(at * ratio / hop_length) + 1)
         end = (at + self._levels.fade) * ratio + half
         released = math.ceil(end / hop_length) + _SPARE_FRAMES
         return Transition(selection, at, touches, heard, released)

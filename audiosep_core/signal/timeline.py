@@ -24,8 +24,9 @@ class Transition:
         selection: What takes over.
         at: The sample.
         touches: The first frame that reaches past the sample: the new stems begin with it.
-        heard: The frame that lies nearest to it: with it the masks of stems that stay change to
-            the new strength and negative queries, and share the mixture with the new stems.
+        heard: The first frame whose middle lies behind it: with it the masks of stems that stay
+            change to the new strength and negative queries, and share the mixture with the new
+            stems. As frames overlap, the sound has half changed within half a frame of the sample.
         released: The first frame that lies behind the fade: stems that are asked for no longer
             have ended before it.
     """

@@ -176,7 +176,7 @@ class StreamingSeparator:
         """Fold a change into the settings at a frame of the mixture, where it is heard.
 
         Queries, gains, mutes, solos and the remainder move from that frame on within 10 ms;
-        strength and negative queries with the nearest frame of the STFT. Before the first frame
+        strength and negative queries within half a frame of the STFT. Before the first frame
         nothing fades. Queries that are in no pack or cache are encoded before the call returns.
 
         Args:

@@ -3,22 +3,10 @@
 
 #include "audiosep_client.h"
 
-#include <errno.h>
-#include <fcntl.h>
 #include <math.h>
-#include <netinet/in.h>
-#include <netinet/tcp.h>
-#include <poll.h>
-#include <pthread.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/socket.h>
-#include <sys/stat.h>
-#include <sys/un.h>
-#include <time.h>
-#include <unistd.h>
 
 enum {
     BLOCK = 2048,              /* most frames in one AUDIO frame, and in one piece of a block */
@@ -59,7 +47,11 @@ enum type {
 #define STORE(place, value) __atomic_store_n(&(place), (value), __ATOMIC_RELEASE)
 
 /* One unit, in the order in which the parts need each other. */
-#include "client/platform.h"
+#ifdef _WIN32
+#include "client/platform_windows.h"
+#else
+#include "client/platform_posix.h"
+#endif
 #include "client/rings.h"
 #include "client/state.h"
 #include "client/json.h"
@@ -142,11 +134,11 @@ int audiosep_set_slot(audiosep_client *c, uint32_t slot, const audiosep_query *q
         return -1;
     }
     slot_text *kept = realloc(text, sizeof *text + w.length + 1);
-    pthread_mutex_lock(&c->lock);
+    mutex_take(&c->lock);
     slot_text *before = c->slots[slot];
     c->slots[slot] = kept ? kept : text;
     STORE(c->texts[slot], c->texts[slot] + 1);
-    pthread_mutex_unlock(&c->lock);
+    mutex_give(&c->lock);
     drop_text(c, before);
     return 0;
 }
@@ -158,9 +150,9 @@ audiosep_stats audiosep_statistics(const audiosep_client *c) {
 }
 
 void audiosep_error(audiosep_client *c, char *text, size_t size) {
-    pthread_mutex_lock(&c->lock);
+    mutex_take(&c->lock);
     if (size) snprintf(text, size, "%s", c->error);
-    pthread_mutex_unlock(&c->lock);
+    mutex_give(&c->lock);
 }
 
 audiosep_config audiosep_defaults(uint32_t sample_rate, uint32_t channels) {
@@ -228,19 +220,9 @@ static void release(audiosep_client *c) {
     forget_changes(c);
     drop_text(c, l->confirmed);
     for (size_t at = 0; at < AUDIOSEP_SLOTS; at++) drop_text(c, c->slots[at]);
-    pthread_mutex_destroy(&c->lock);
-    waker_close(c->wake);
+    mutex_close(&c->lock);
+    waker_close(&c->wake);
     free(c);
-}
-
-/* The host's signals are not for this thread. */
-static int start_thread(audiosep_client *c) {
-    sigset_t all, before;
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &before);
-    int failed = pthread_create(&c->thread, NULL, run, c);
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
-    return failed;
 }
 
 static int fill_slots(audiosep_client *c, const audiosep_config *config) {
@@ -253,11 +235,11 @@ static int fill_slots(audiosep_client *c, const audiosep_config *config) {
 
 audiosep_client *audiosep_open(const audiosep_config *config) {
     audiosep_client *c = possible(config) ? calloc(1, sizeof *c) : NULL;
-    if (!c || waker_open(c->wake)) {
+    if (!c || waker_open(&c->wake)) {
         free(c);
         return NULL;
     }
-    pthread_mutex_init(&c->lock, NULL);
+    mutex_open(&c->lock);
     c->config = *config;
     snprintf(c->name, sizeof c->name, "%s", config->name ? config->name : "audiosep_client.c");
     snprintf(c->model, sizeof c->model, "%s", config->model ? config->model : "");
@@ -271,7 +253,8 @@ audiosep_client *audiosep_open(const audiosep_config *config) {
     c->link.delay_mode = config->mode;
     c->audio.gave_up = UINT64_MAX;
     if (allocate(c) || config->latency > (c->line_frames - BLOCK) / 2 ||
-        address_parse(&c->address, config->address) || fill_slots(c, config) || start_thread(c)) {
+        address_parse(&c->address, config->address) || fill_slots(c, config) ||
+        thread_start(&c->thread, run, c)) {
         release(c);
         return NULL;
     }
@@ -283,7 +266,7 @@ audiosep_client *audiosep_open(const audiosep_config *config) {
 
 void audiosep_close(audiosep_client *c) {
     STORE(c->stop, 1);
-    waker_wake(c->wake);
-    pthread_join(c->thread, NULL);
+    waker_wake(&c->wake);
+    thread_join(c->thread);
     release(c);
 }

@@ -30,6 +30,9 @@ extern "C" {
 /* Selections that a client holds ready by number. */
 #define AUDIOSEP_SLOTS 128
 
+/* TCP port in place of the default socket on Windows: audiosep serve --tcp 27367. */
+#define AUDIOSEP_PORT 27367
+
 typedef struct audiosep_client audiosep_client;
 
 typedef enum {

@@ -21,9 +21,9 @@ static int connect_now(audiosep_client *c) {
     forget_changes(c);
     if (c->address.port && prepare_proof(c)) return -1;
     l->fd = net_connect(&c->address);
-    if (l->fd < 0) {
+    if (l->fd == NO_SOCKET) {
         snprintf(why, sizeof why, "no server listens there (error %d); start 'audiosep serve'",
-                 errno);
+                 net_error());
         broken(c, why);
         return -1;
     }
@@ -80,11 +80,11 @@ static void serve_connection(audiosep_client *c) {
             if (count) l->sent_at = now();
         }
         if (receive(c) == BROKEN || check_times(c) == BROKEN) break;
-        net_wait(l->fd, !l->stalled, l->out_begin < l->out_end, c->wake[0],
+        net_wait(l->fd, !l->stalled, l->out_begin < l->out_end, &c->wake,
                  l->stage == STREAMING ? l->look : 50e-3);
     }
     say_goodbye(c);
-    close(l->fd);
+    net_close(l->fd);
 }
 
 static void *run(void *argument) {
@@ -98,7 +98,7 @@ static void *run(void *argument) {
         if (c->link.received) backoff = BACKOFF_SECONDS;
         double until = now() + backoff;
         while (!LOAD(c->stop) && LOAD(c->mode) == mode && now() < until)
-            net_wait(-1, 0, 0, c->wake[0], until - now());
+            net_wait(NO_SOCKET, 0, 0, &c->wake, until - now());
         backoff = 2 * backoff < BACKOFF_MOST ? 2 * backoff : BACKOFF_MOST;
     }
     return NULL;

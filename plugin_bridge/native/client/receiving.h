@@ -3,9 +3,9 @@
 enum outcome { FINE, LATER, BROKEN };
 
 static enum outcome broken(audiosep_client *c, const char *why) {
-    pthread_mutex_lock(&c->lock);
+    mutex_take(&c->lock);
     snprintf(c->error, sizeof c->error, "%s", why);
-    pthread_mutex_unlock(&c->lock);
+    mutex_give(&c->lock);
     return BROKEN;
 }
 

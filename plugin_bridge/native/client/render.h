@@ -24,7 +24,7 @@ static void wait_until(audiosep_client *c, condition ready, uint32_t frames) {
     uint64_t progress = LOAD(c->progress);
     double patience = 1e-3 * c->config.render_timeout_ms, until = now() + patience;
     if (ready(c, frames) || progress == c->audio.gave_up || LOAD(c->abandoned)) return;
-    waker_wake(c->wake);
+    waker_wake(&c->wake);
     while (!ready(c, frames) && !LOAD(c->abandoned)) {
         uint64_t current = LOAD(c->progress);
         double time = now();

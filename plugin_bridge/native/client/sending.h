@@ -43,17 +43,17 @@ static writer json(connection *l) {
  * a new connection opens with what was confirmed, and asks for the rest again. */
 
 static void drop_text(audiosep_client *c, slot_text *text) {
-    pthread_mutex_lock(&c->lock);
+    mutex_take(&c->lock);
     int last = text && !--text->users;
-    pthread_mutex_unlock(&c->lock);
+    mutex_give(&c->lock);
     if (last) free(text);
 }
 
 static slot_text *take_text(audiosep_client *c, uint32_t slot) {
-    pthread_mutex_lock(&c->lock);
+    mutex_take(&c->lock);
     slot_text *text = c->slots[slot];
     if (text) text->users++;
-    pthread_mutex_unlock(&c->lock);
+    mutex_give(&c->lock);
     return text;
 }
 

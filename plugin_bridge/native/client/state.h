@@ -38,7 +38,7 @@ typedef struct change {
 
 /* The connection; the client's own thread's. */
 typedef struct {
-    int fd;
+    net_socket fd;
     enum stage stage;
     uint8_t version;
     audiosep_mode mode, delay_mode; /* of the stream; that client.delay was made for */
@@ -124,9 +124,10 @@ struct audiosep_client {
 
     player audio;
     connection link;
-    pthread_t thread;
-    int wake[2], stop;
-    pthread_mutex_t lock; /* over what follows; never taken by the audio thread */
+    thread_handle thread;
+    waker wake;
+    int stop;
+    mutex lock; /* over what follows; never taken by the audio thread */
     slot_text *slots[AUDIOSEP_SLOTS];
     char error[256];
 };

@@ -5,7 +5,13 @@
 #include <fstream>
 #include <mutex>
 
-#ifndef _WIN32
+#ifdef _WIN32
+#include "../audiosep_client.h"
+
+#include <winsock2.h>
+
+#include <windows.h>
+#else
 #include <cerrno>
 #include <cstring>
 #include <fcntl.h>
@@ -41,8 +47,42 @@ std::string program() {
 }
 
 #ifdef _WIN32
-bool somebody_listens() { return false; }
-bool start(const std::string &) { return false; }
+int port() {
+    const std::string told = variable("AUDIOSEP_ADDRESS");
+    return told.compare(0, 4, "tcp:") ? AUDIOSEP_PORT : std::atoi(told.c_str() + 4);
+}
+
+/* A server that is there but slow, or hung, is not started again. */
+bool somebody_listens() {
+    WSADATA data;
+    if (WSAStartup(MAKEWORD(2, 2), &data)) return false;
+    const SOCKET link = socket(AF_INET, SOCK_STREAM, 0);
+    sockaddr_in to = {};
+    to.sin_family = AF_INET;
+    to.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    to.sin_port = htons(u_short(port()));
+    const bool there = link != INVALID_SOCKET &&
+                       !connect(link, reinterpret_cast<sockaddr *>(&to), sizeof to);
+    if (link != INVALID_SOCKET) closesocket(link);
+    WSACleanup();
+    return there;
+}
+
+/* Without a window, and none of the host's: it ends by itself when no instance has been there for
+ * ten minutes. */
+bool start(const std::string &path) {
+    std::string line =
+        "\"" + path + "\" serve --idle-exit 600 --tcp " + std::to_string(port());
+    STARTUPINFOA how = {};
+    PROCESS_INFORMATION made = {};
+    how.cb = sizeof how;
+    if (!CreateProcessA(path.c_str(), &line[0], nullptr, nullptr, FALSE,
+                        DETACHED_PROCESS | CREATE_NEW_PROCESS_GROUP, nullptr, nullptr, &how, &made))
+        return false;
+    CloseHandle(made.hThread);
+    CloseHandle(made.hProcess);
+    return true;
+}
 #else
 /* A server that is there but slow, or hung, is not started again. */
 bool somebody_listens() {

@@ -1,8 +1,30 @@
-/* The only part that knows sockets, pipes and clocks. */
+/* Sockets, threads, clocks and files of POSIX systems. */
+
+#include <errno.h>
+#include <fcntl.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <poll.h>
+#include <pthread.h>
+#include <signal.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <time.h>
+#include <unistd.h>
 
 #ifndef MSG_NOSIGNAL
 #define MSG_NOSIGNAL 0
 #endif
+
+#define NO_SOCKET (-1)
+
+typedef int net_socket;
+typedef pthread_t thread_handle;
+typedef pthread_mutex_t mutex;
+typedef struct {
+    int ends[2];
+} waker;
 
 typedef struct {
     int port; /* TCP; 0 for a Unix-domain socket */
@@ -97,7 +119,7 @@ static int socket_trusted(const char *path) {
 }
 
 /* A connection, perhaps not yet made: sending waits until it is. */
-static int net_connect(const address *to) {
+static net_socket net_connect(const address *to) {
     struct sockaddr_un local = {0};
     struct sockaddr_in loopback = {0};
     const struct sockaddr *name = (const struct sockaddr *)&local;
@@ -105,10 +127,10 @@ static int net_connect(const address *to) {
     int fd;
     if (!to->port && !socket_trusted(to->path)) {
         if (errno != ENOENT) errno = EACCES;
-        return -1;
+        return NO_SOCKET;
     }
     fd = socket(to->port ? AF_INET : AF_UNIX, SOCK_STREAM, 0);
-    if (fd < 0) return -1;
+    if (fd < 0) return NO_SOCKET;
     set_options(fd);
     if (to->port) {
         loopback.sin_family = AF_INET;
@@ -124,10 +146,14 @@ static int net_connect(const address *to) {
         int cause = errno;
         close(fd);
         errno = cause;
-        return -1;
+        return NO_SOCKET;
     }
     return fd;
 }
+
+static int net_error(void) { return errno; }
+
+static void net_close(net_socket fd) { close(fd); }
 
 /* Bytes sent or received; 0 if there is nothing to be done now; -1 for the end. */
 static long net_result(ssize_t count) {
@@ -136,40 +162,58 @@ static long net_result(ssize_t count) {
     return errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR || errno == ENOTCONN ? 0 : -1;
 }
 
-static long net_send(int fd, const uint8_t *data, size_t size) {
+static long net_send(net_socket fd, const uint8_t *data, size_t size) {
     return net_result(send(fd, data, size, MSG_NOSIGNAL));
 }
 
-static long net_receive(int fd, uint8_t *data, size_t size) {
+static long net_receive(net_socket fd, uint8_t *data, size_t size) {
     return net_result(recv(fd, data, size, 0));
 }
 
 /* Wait until the connection can do what is asked of it, or somebody wakes the thread. */
-static void net_wait(int fd, int receives, int sends, int woken, double seconds) {
-    struct pollfd on[2] = {{woken, POLLIN, 0}, {fd, 0, 0}};
+static void net_wait(net_socket fd, int receives, int sends, const waker *woken,
+                     double seconds) {
+    struct pollfd on[2] = {{woken->ends[0], POLLIN, 0}, {fd, 0, 0}};
     char rest[64];
     on[1].events = (short)((receives ? POLLIN : 0) | (sends ? POLLOUT : 0));
     poll(on, fd >= 0 && on[1].events ? 2 : 1, (int)(seconds * 1e3 + 0.5));
-    while (read(woken, rest, sizeof rest) == (ssize_t)sizeof rest) {
+    while (read(woken->ends[0], rest, sizeof rest) == (ssize_t)sizeof rest) {
     }
 }
 
-static int waker_open(int ends[2]) {
-    if (pipe(ends)) return -1;
-    set_options(ends[0]);
-    set_options(ends[1]);
+static int waker_open(waker *w) {
+    if (pipe(w->ends)) return -1;
+    set_options(w->ends[0]);
+    set_options(w->ends[1]);
     return 0;
 }
 
-static void waker_wake(const int ends[2]) {
-    ssize_t written = write(ends[1], "", 1); /* a full pipe wakes as well */
+static void waker_wake(const waker *w) {
+    ssize_t written = write(w->ends[1], "", 1); /* a full pipe wakes as well */
     (void)written;
 }
 
-static void waker_close(const int ends[2]) {
-    close(ends[0]);
-    close(ends[1]);
+static void waker_close(const waker *w) {
+    close(w->ends[0]);
+    close(w->ends[1]);
 }
+
+static void mutex_open(mutex *m) { pthread_mutex_init(m, NULL); }
+static void mutex_take(mutex *m) { pthread_mutex_lock(m); }
+static void mutex_give(mutex *m) { pthread_mutex_unlock(m); }
+static void mutex_close(mutex *m) { pthread_mutex_destroy(m); }
+
+/* The host's signals are not for this thread. */
+static int thread_start(thread_handle *thread, void *(*task)(void *), void *argument) {
+    sigset_t all, before;
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before);
+    int failed = pthread_create(thread, NULL, task, argument);
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    return failed;
+}
+
+static void thread_join(thread_handle thread) { pthread_join(thread, NULL); }
 
 static double now(void) {
     struct timespec time;
