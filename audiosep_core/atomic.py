@@ -31,6 +31,7 @@ class Partial:
     Args:
         target: The name it will get.
         folder: Make a folder instead of a file.
+        mode: Permissions of a file, less those that the process masks.
 
     Attributes:
         target: The name it will get.
@@ -40,7 +41,7 @@ class Partial:
         OSError: It cannot be made, or the target is neither a file nor missing.
     """
 
-    def __init__(self, target: Path, *, folder: bool = False) -> None:
+    def __init__(self, target: Path, *, folder: bool = False, mode: int = 0o666) -> None:
         self.target = target
         self._folder = folder
         if target.exists() and not (target.is_dir() if folder else target.is_file()):
@@ -53,7 +54,7 @@ class Partial:
             if folder:
                 self.path.mkdir()
             else:
-                os.close(os.open(self.path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
+                os.close(os.open(self.path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, mode))
             self._lock = _lock(self.path)
 
     def commit(self) -> None:
@@ -87,13 +88,17 @@ class Partial:
 
 
 @contextmanager
-def replacing(target: Path) -> Iterator[Path]:
+def replacing(target: Path, mode: int = 0o666) -> Iterator[Path]:
     """A file to write, which gets its name when the block ends, and goes if it fails.
+
+    Args:
+        target: The name it will get.
+        mode: Its permissions, less those that the process masks.
 
     Raises:
         OSError: It cannot be made or renamed.
     """
-    yield from _written(Partial(target))
+    yield from _written(Partial(target, mode=mode))
 
 
 @contextmanager

@@ -40,7 +40,7 @@ class Reading:
 _STRICT = Reading()
 
 
-def build(kind: type[_T], data: Any, where: str = "", reading: Reading = _STRICT) -> _T:
+def from_plain(kind: type[_T], data: Any, where: str = "", reading: Reading = _STRICT) -> _T:
     """A dataclass from plain data.
 
     Fields may be booleans, integers, floats, texts, literals, dataclasses, lists, tuples and
@@ -108,7 +108,7 @@ def _convert(hint: Any, value: Any, where: str, reading: Reading) -> Any:
         kind = typing.cast(type, hint)
         if kind in reading.bare and not isinstance(value, Mapping):
             value = {reading.bare[kind]: value}
-        return build(kind, value, where, reading)
+        return from_plain(kind, value, where, reading)
     return _scalar(hint, value, where, reading)
 
 

@@ -21,6 +21,8 @@ from plugin_bridge.address import Address, TcpAddress, UnixAddress
 ROOT = Path(__file__).resolve().parents[1]
 REFERENCE = Path(__file__).with_name("reference")
 
+pytest_plugins = ["tests.plugin_bridge.c_client"]
+
 # How quick a machine is decides no test.
 settings.register_profile("audiosep", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("audiosep")

@@ -70,17 +70,10 @@ def modules():
 
 
 @cache
-def imports(module, types=True):
-    """Full names of all that a module imports, wherever in it; if asked, not those for types."""
+def imports(module):
+    """Full names of all that a module imports, wherever in it."""
     names = set()
-    tree = ast.parse(modules()[module].read_text(encoding="utf-8"))
-    if not types:
-        tree.body = [
-            node
-            for node in tree.body
-            if not (isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING")
-        ]
-    for node in ast.walk(tree):
+    for node in ast.walk(ast.parse(modules()[module].read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
@@ -158,10 +151,9 @@ def test_the_arithmetic_of_streams_needs_little():
 
 
 def test_no_module_imports_itself_by_way_of_others():
-    # Imports within functions count as well, those for types alone do not.
+    # Imports within functions and those for types alone count as well.
     graph = {
-        module: {name for name in imports(module, types=False) if name in modules()}
-        for module in modules()
+        module: {name for name in imports(module) if name in modules()} for module in modules()
     }
     assert len(list(TopologicalSorter(graph).static_order())) >= len(graph)
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import click
 
 from audiosep_core.commands.console import device_option, file_progress, model_option
-from audiosep_core.commands.separate_report import report, summarise, tell_skipped, warn
+from audiosep_core.commands.separate_report import report, report_failures, tell_skipped, warn
 from audiosep_core.commands.separate_settings import asked_settings
 from audiosep_core.errors import AudioFileError, UsageError
 from audiosep_core.files.audio_writer import FORMATS
@@ -300,7 +300,7 @@ def _run(
         if len(jobs) > 1 or resume or (output / JOURNAL).exists():
             journal = stack.enter_context(Journal(output, options, bundle))
         if len(everything) > 1:
-            stack.callback(summarise, everything, outcomes)
+            stack.callback(report_failures, everything, outcomes)
         running = separate_files(
             jobs, options, executor, journal, resume=resume, overwrite=overwrite
         )

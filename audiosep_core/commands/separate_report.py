@@ -22,7 +22,7 @@ def tell_skipped(planned: Plan) -> None:
         )
 
 
-def summarise(jobs: list[Job], outcomes: list[Outcome]) -> None:
+def report_failures(jobs: list[Job], outcomes: list[Outcome]) -> None:
     """Say what failed, and how to go on, also when the run was interrupted."""
     failures = [outcome.error for outcome in outcomes if outcome.error is not None]
     if failures:

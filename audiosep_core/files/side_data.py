@@ -42,7 +42,7 @@ _OWN = frozenset(
 _MOST_CHUNK = 1 << 28
 
 #: Names of chunks and their contents.
-Pieces = list[tuple[bytes, bytes]]
+Chunks = list[tuple[bytes, bytes]]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -226,8 +226,8 @@ def _of_mpeg(file: BinaryIO) -> SideData:
 
 def _of_chunks(file: BinaryIO, found: Chunked) -> SideData:
     names = {RIFF: "RIFF", RIFX: "", W64: "RIFF", AIFF: "AIFF", CAF: "CAF"}
-    before: Pieces = []
-    after: Pieces = []
+    before: Chunks = []
+    after: Chunks = []
     listed: Tags = []
     beside: Tags = []
     for chunk in found.chunks:
@@ -253,10 +253,10 @@ def _of_chunks(file: BinaryIO, found: Chunked) -> SideData:
     return SideData(names[found.family], tuple(before), tuple(after), tuple(listed))
 
 
-def _riff(side: SideData, listed: Tags, description: str) -> tuple[Pieces, Pieces]:
+def _riff(side: SideData, listed: Tags, description: str) -> tuple[Chunks, Chunks]:
     """Chunks before and behind the sound of a WAV."""
-    before: Pieces = list(side.before) if side.family == "RIFF" else []
-    after: Pieces = list(side.after) if side.family == "RIFF" else []
+    before: Chunks = list(side.before) if side.family == "RIFF" else []
+    after: Chunks = list(side.after) if side.family == "RIFF" else []
     info = b""
     for pieces in (before, after):
         for index, (name, content) in enumerate(pieces):

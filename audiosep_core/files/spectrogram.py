@@ -32,7 +32,7 @@ _BLOCK_FRAMES = 1 << 17
 
 
 @dataclasses.dataclass(frozen=True)
-class Levels:
+class Spectrogram:
     """What a spectrogram shows.
 
     Attributes:
@@ -48,8 +48,10 @@ class Levels:
     seconds: float
 
 
-def measure(blocks: Iterable[NDArray[np.float32]], frames: int, sample_rate: int) -> Levels:
-    """Levels of a sound of any length, in bounded memory.
+def compute_spectrogram(
+    blocks: Iterable[NDArray[np.float32]], frames: int, sample_rate: int
+) -> Spectrogram:
+    """Spectrogram of a sound of any length, in bounded memory.
 
     Args:
         blocks: Its (channels, n), one behind the other.
@@ -83,26 +85,26 @@ def measure(blocks: Iterable[NDArray[np.float32]], frames: int, sample_rate: int
         take(block.mean(0))
     take(np.zeros(window, np.float32))
     bins = np.fft.rfftfreq(window, 1 / sample_rate) / 1000
-    return Levels(centres / sample_rate, bins, decibels, frames / sample_rate)
+    return Spectrogram(centres / sample_rate, bins, decibels, frames / sample_rate)
 
 
-def measure_file(path: Path) -> Levels:
-    """Levels of a sound file.
+def file_spectrogram(path: Path) -> Spectrogram:
+    """Spectrogram of a sound file.
 
     Raises:
         AudioFileError: It cannot be read.
     """
     with AudioReader(path) as reader:
-        return measure_reader(reader)
+        return reader_spectrogram(reader)
 
 
-def measure_reader(reader: AudioReader) -> Levels:
-    """Levels of a sound file that was just opened.
+def reader_spectrogram(reader: AudioReader) -> Spectrogram:
+    """Spectrogram of a sound file that was just opened.
 
     Raises:
         AudioFileError: It is damaged.
     """
-    return measure(reader.blocks(_BLOCK_FRAMES), reader.frames, reader.sample_rate)
+    return compute_spectrogram(reader.blocks(_BLOCK_FRAMES), reader.frames, reader.sample_rate)
 
 
 def save_spectrograms(
@@ -123,11 +125,14 @@ def draw_spectrograms(sounds: Mapping[str, NDArray[np.float32]], sample_rate: in
         MissingPackageError: matplotlib is not installed.
     """
     return draw_sheet(
-        [(title, measure([audio], audio.shape[-1], sample_rate)) for title, audio in sounds.items()]
+        [
+            (title, compute_spectrogram([audio], audio.shape[-1], sample_rate))
+            for title, audio in sounds.items()
+        ]
     )
 
 
-def draw_sheet(sounds: Sequence[tuple[str, Levels]]) -> Figure:
+def draw_sheet(sounds: Sequence[tuple[str, Spectrogram]]) -> Figure:
     """Draw what was measured, with its titles, as :func:`draw_spectrograms`."""
     top = _top(levels for _, levels in sounds)
     figure = new_figure(10, 2.1 * len(sounds))
@@ -145,7 +150,7 @@ def draw_sheet(sounds: Sequence[tuple[str, Levels]]) -> Figure:
     return figure
 
 
-def save_strips(sounds: Sequence[tuple[Path, Levels]]) -> None:
+def save_strips(sounds: Sequence[tuple[Path, Spectrogram]]) -> None:
     """Write one PNG a sound without margins, so that its time axis is as wide as a player.
 
     Args:
@@ -183,11 +188,11 @@ def save_figure(path: Path, figure: Figure) -> None:
         figure.savefig(partial, dpi=110, format="png")
 
 
-def _top(sounds: Iterable[Levels]) -> float:
+def _top(sounds: Iterable[Spectrogram]) -> float:
     return max(float(levels.decibels.max()) for levels in sounds)
 
 
-def _draw(axis: Axes, levels: Levels, top: float) -> ScalarMappable:
+def _draw(axis: Axes, levels: Spectrogram, top: float) -> ScalarMappable:
     """Draw on a logarithmic axis of frequencies: y is the octave, 0 at 1 kHz."""
     low, high = math.log2(_LOWEST_KHZ), math.log2(levels.kilohertz[-1])
     half = (levels.times[1] - levels.times[0] if len(levels.times) > 1 else levels.seconds) / 2
@@ -205,7 +210,7 @@ def _draw(axis: Axes, levels: Levels, top: float) -> ScalarMappable:
     return image
 
 
-def _by_octave(levels: Levels, edges: NDArray[np.float64]) -> NDArray[np.float64]:
+def _by_octave(levels: Spectrogram, edges: NDArray[np.float64]) -> NDArray[np.float64]:
     """(rows, columns) mean levels between edges in octaves over 1 kHz.
 
     Octaves, since most of what tells sounds apart lies in the lowest tenth of a linear axis.
@@ -221,6 +226,6 @@ def _by_octave(levels: Levels, edges: NDArray[np.float64]) -> NDArray[np.float64
     return np.diff(until, axis=0) / np.diff(places)[:, None]
 
 
-def _ticks(levels: Levels) -> list[float]:
+def _ticks(levels: Spectrogram) -> list[float]:
     """Frequencies to name, in kHz."""
     return [kilohertz for kilohertz in (0.125, 0.5, 2, 8, 32) if kilohertz < levels.kilohertz[-1]]

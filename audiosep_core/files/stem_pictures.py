@@ -8,7 +8,12 @@ from audiosep_core.errors import AudioFileError, AudioPathError, AudioSepError
 from audiosep_core.files.audio_reader import AudioReader
 from audiosep_core.files.catalogue import Plan
 from audiosep_core.files.job import Outcome
-from audiosep_core.files.spectrogram import draw_sheet, measure_file, measure_reader, save_figure
+from audiosep_core.files.spectrogram import (
+    draw_sheet,
+    file_spectrogram,
+    reader_spectrogram,
+    save_figure,
+)
 
 PICTURE = "spectrograms.png"
 MIXTURE = "mixture"
@@ -42,8 +47,8 @@ def with_picture(outcome: Outcome, *, partial: bool, overwrite: bool) -> Outcome
         return outcome
     try:
         with AudioReader(job.path, partial=partial, piped_from=job.piped_from) as reader:
-            drawn = [(MIXTURE, measure_reader(reader))]
-        drawn += [(stem.query, measure_file(stem.path)) for stem in outcome.stems]
+            drawn = [(MIXTURE, reader_spectrogram(reader))]
+        drawn += [(stem.query, file_spectrogram(stem.path)) for stem in outcome.stems]
         save_figure(path, draw_sheet(drawn))
     except OSError as error:
         reason = error.strerror or error

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 #: Name to value, in the order in which they stand in a file; a name may come again.
 Tags = list[tuple[str, str]]
-DESCRIPTION = "DESCRIPTION"
+DESCRIPTION_TAG = "DESCRIPTION"
 #: The comment in which a FLAC tells other speakers than it has by default.
 CHANNEL_MASK = "WAVEFORMATEXTENSIBLE_CHANNEL_MASK"
 #: Number of channels to the speakers that they are for in FLAC, from three on.
@@ -138,7 +138,7 @@ def to_comments(vendor: bytes, comments: Sequence[bytes], description: str) -> b
     """A block of Vorbis comments that describes a stem; the other comments stay as they are."""
     old = [comment for comment in comments if comment.upper().startswith(b"DESCRIPTION=")]
     written = _joined(description, _text(old[0][12:]) if old else "")
-    listed = [f"{DESCRIPTION}={written}".encode()]
+    listed = [f"{DESCRIPTION_TAG}={written}".encode()]
     listed += [comment for comment in comments if comment not in old]
     body = b"".join(struct.pack("<I", len(comment)) + comment for comment in listed)
     return struct.pack("<I", len(vendor)) + vendor + struct.pack("<I", len(listed)) + body

@@ -25,7 +25,7 @@ from audiosep_core.atomic import replacing_folder
 from audiosep_core.errors import BundleError, UnknownModelError
 from audiosep_core.model.config import NetworkConfig, network_config
 from audiosep_core.model.streaming_config import StreamingConfig
-from audiosep_core.plain import Reading, build
+from audiosep_core.plain import Reading, from_plain
 
 FORMAT_VERSION = 1
 DESCRIPTION = "model.json"
@@ -141,7 +141,7 @@ class Bundle:
                 f"{FORMAT_VERSION}; update audiosep"
             )
         try:
-            described = build(Description, values, reading=Reading(ignore_unknown=True))
+            described = from_plain(Description, values, reading=Reading(ignore_unknown=True))
             return cls(
                 folder=folder,
                 config=network_config(described.network),

@@ -7,7 +7,7 @@ import math
 from typing import Any, Literal
 
 from audiosep_core.model.streaming_config import FORM, LIVE, MINI, StreamingConfig
-from audiosep_core.plain import build
+from audiosep_core.plain import from_plain
 
 #: Halvings along time: five (2, 2) poolings, then one (1, 2) pooling.
 TIME_POOLINGS = 5
@@ -125,7 +125,9 @@ class SeparatorConfig:
             FieldError: A field is unknown or of another type.
             ValueError: A field has an impossible value.
         """
-        return build(cls, {_FORMER_NAMES.get(name, name): value for name, value in values.items()})
+        return from_plain(
+            cls, {_FORMER_NAMES.get(name, name): value for name, value in values.items()}
+        )
 
 
 #: A network of either form.

@@ -6,7 +6,7 @@ import dataclasses
 import math
 from typing import Any, Literal
 
-from audiosep_core.plain import build
+from audiosep_core.plain import from_plain
 
 #: The networks are told apart by this field of ``model.json``.
 FORM: Literal["streaming"] = "streaming"
@@ -134,7 +134,7 @@ class StreamingConfig:
             FieldError: A field is unknown or of another type.
             ValueError: A field has an impossible value.
         """
-        return build(cls, values)
+        return from_plain(cls, values)
 
 
 MINI = StreamingConfig(

@@ -89,7 +89,7 @@ class Condition(nn.Module):
         return [(1 + parts[i], parts[i + 1]) for i in range(0, len(parts), 2)]
 
 
-Film = list[tuple[Tensor, Tensor]]
+FilmParameters = list[tuple[Tensor, Tensor]]
 
 
 class Site(nn.Module):
@@ -100,7 +100,7 @@ class Site(nn.Module):
         self.norm = nn.BatchNorm2d(channels, momentum=_BATCH_NORM_MOMENTUM)
         self.number = condition.site(channels)
 
-    def forward(self, x: Tensor, film: Film) -> Tensor:
+    def forward(self, x: Tensor, film: FilmParameters) -> Tensor:
         """Same shape as ``x``."""
         scale, shift = film[self.number]
         return F.leaky_relu(torch.addcmul(shift, self.norm(x), scale), LEAK)
@@ -134,7 +134,7 @@ class ResidualBlock(nn.Module):
         self.conv2 = Convolution(outputs, outputs, taps[1])
         self.shortcut = nn.Conv2d(inputs, outputs, 1) if inputs != outputs else None
 
-    def forward(self, x: Tensor, film: Film, memory: Memory, name: str) -> Tensor:
+    def forward(self, x: Tensor, film: FilmParameters, memory: Memory, name: str) -> Tensor:
         """(batch, inputs, frames, positions) to (batch, outputs, frames, positions)."""
         y = self.conv1(self.site1(x, film), memory, f"{name}.1")
         y = self.conv2(self.site2(y, film), memory, f"{name}.2")
@@ -155,7 +155,7 @@ class Past(nn.Module):
         self.cell = nn.GRU(size, size, batch_first=True)
         self.leave = nn.Conv2d(self.squeezed, channels, 1)
 
-    def forward(self, x: Tensor, film: Film, memory: Memory) -> Tensor:
+    def forward(self, x: Tensor, film: FilmParameters, memory: Memory) -> Tensor:
         """(batch, channels, frames, positions), same shape out."""
         entered = self.enter(self.site(x, film)).transpose(1, 2).flatten(2)
         before = memory.recall("past", (x.shape[0], self.cell.hidden_size), entered)
@@ -182,7 +182,9 @@ class DecoderLevel(nn.Module):
         self.up = nn.ConvTranspose2d(inputs, outputs, pooling, stride=pooling, bias=False)
         self.block = ResidualBlock(2 * outputs, outputs, taps, condition)
 
-    def forward(self, x: Tensor, skip: Tensor, film: Film, memory: Memory, name: str) -> Tensor:
+    def forward(
+        self, x: Tensor, skip: Tensor, film: FilmParameters, memory: Memory, name: str
+    ) -> Tensor:
         """Brings ``x`` to the shape of ``skip``."""
         if self.delay:
             skip = memory.extend(f"{name}.skip", skip, self.delay)[:, :, : -self.delay]

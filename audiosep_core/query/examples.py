@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from audiosep_core.errors import AudioFileError, QueryError
 from audiosep_core.model.bundle import AUDIO_ENCODER, IMAGE_ENCODER, Bundle
-from audiosep_core.query.text_encoder import open_encoder
+from audiosep_core.query.text_encoder import encoder_session
 from audiosep_core.video import read_frames
 
 if TYPE_CHECKING:
@@ -128,7 +128,7 @@ class ExampleEncoder:
                 f"exported with {option}, such as the released AudioSep with CLAP or CLIP"
             )
         if file not in self._sessions:
-            self._sessions[file] = open_encoder(self._bundle.path(file), "tower")
+            self._sessions[file] = encoder_session(self._bundle.path(file), "tower")
         return self._sessions[file]
 
 

@@ -86,7 +86,7 @@ class TextEncoder:
             if self._loaded is None:
                 self._loaded = (
                     _load_tokenizer(self._tokenizer_path),
-                    open_encoder(self._model_path, "text encoder"),
+                    encoder_session(self._model_path, "text encoder"),
                 )
             return self._loaded
 
@@ -108,7 +108,7 @@ def _load_tokenizer(path: Path) -> tokenizers.Tokenizer:
     return tokenizer
 
 
-def open_encoder(path: Path, role: str) -> onnxruntime.InferenceSession:
+def encoder_session(path: Path, role: str) -> onnxruntime.InferenceSession:
     """A query's encoder, ready to run on one thread.
 
     Args:

@@ -42,7 +42,7 @@ class Levels:
         self._replace(selection)
 
     def change(self, selection: Selection, position: int) -> None:
-        """Ask for something else from a sample on, in place of all that was to begin from there on.
+        """Ask for something else from a sample on, in place of what was to begin there or later.
 
         Before the first sample nothing fades.
         """

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from audiosep_core.model.config import MAGNITUDE_FLOOR, PADDING, SeparatorConfig
 from audiosep_core.signal.fifo import Fifo
 from audiosep_core.signal.selection import Selection, StemFactors
-from audiosep_core.signal.timeline import Change, Timeline
+from audiosep_core.signal.timeline import Timeline, Transition
 from audiosep_core.signal.windows import Windows
 
 
@@ -66,7 +66,7 @@ class Masker:
         """Separate something else from the start on; before the first hop only."""
         self._timeline.replace(selection)
 
-    def change(self, change: Change) -> None:
+    def change(self, change: Transition) -> None:
         """Separate something else, from :attr:`next` on at the earliest."""
         self._timeline.append(change)
 

@@ -21,7 +21,7 @@ from audiosep_core.signal.resampling import Resampler
 from audiosep_core.signal.selection import Selection, StemFactors
 from audiosep_core.signal.stepping import StepEstimator, StepMasker
 from audiosep_core.signal.stream import check_rows
-from audiosep_core.signal.timeline import Change
+from audiosep_core.signal.timeline import Transition
 
 #: Where a rate cannot be divided into frames, the stream is resampled to this one.
 INNER_RATE = 48_000
@@ -57,10 +57,10 @@ class SteppedStream:
         origin: int = 0,
     ) -> None:
         config = estimator.config
-        self._hop = hop = config.hop_length(sample_rate)
-        analysis, self._window = window_pair(hop, config.overlap, config.synthesis)
+        self._hop_length = hop_length = config.hop_length(sample_rate)
+        analysis, self._window = window_pair(hop_length, config.overlap, config.synthesis)
         self._synthesis = config.synthesis
-        self._analysis = CausalAnalysis(analysis, hop, channels)
+        self._analysis = CausalAnalysis(analysis, hop_length, channels)
         self._scale = np.float32(1 / analysis.sum(dtype=np.float64))
         self._level = RunningLevel(config.level_seconds, config.frame_rate)
         call = call_frames or config.step_frames
@@ -72,9 +72,9 @@ class SteppedStream:
         self._bins, self._seen = config.bins, min(bins, config.bins)
         self._spectra = Fifo((channels,), (bins,), np.complex64)
         self._mixture = Fifo((channels,))
-        self._tail = (config.step_frames + config.look_ahead + config.synthesis) * hop
+        self._tail = (config.step_frames + config.look_ahead + config.synthesis) * hop_length
         #: Silence that comes before the stream, so that it begins where the grid does.
-        self._pad = self._left = origin % (config.step_frames * hop)
+        self._pad = self._left = origin % (config.step_frames * hop_length)
         if self._pad:
             self.push(np.zeros((channels, self._pad), np.float32))
 
@@ -90,21 +90,21 @@ class SteppedStream:
         at = max(at, levels.position)
         if not selection.same_masks(masker.last):
             if not set(selection.asked) <= set(masker.last.asked):
-                at = max(at, masker.next * self._hop)
-            change = self._change(selection, at)
+                at = max(at, masker.next * self._hop_length)
+            change = self._transition(selection, at)
             waiting = masker.waiting(change.heard)
             if waiting is not None and waiting >= levels.position:
-                change = self._change(selection, at := waiting)
+                change = self._transition(selection, at := waiting)
             masker.change(change)
         levels.change(selection, at)
         return at - self._pad
 
-    def _change(self, selection: Selection, at: int) -> Change:
-        hop, synthesis = self._hop, self._synthesis
-        # Frame t is heard from sample (t + 1 - synthesis) · hop on, for that many hops.
-        heard = max(self._masker.given, (2 * at + synthesis * hop) // (2 * hop))
-        released = -(-(at + self._levels.fade) // hop) + synthesis - 1
-        return Change(selection, at, at // hop, heard, released)
+    def _transition(self, selection: Selection, at: int) -> Transition:
+        hop_length, synthesis = self._hop_length, self._synthesis
+        # Frame t is heard from sample (t + 1 - synthesis) · hop_length on, for that many hops.
+        heard = max(self._masker.given, (2 * at + synthesis * hop_length) // (2 * hop_length))
+        released = -(-(at + self._levels.fade) // hop_length) + synthesis - 1
+        return Transition(selection, at, at // hop_length, heard, released)
 
     def push(self, block: NDArray[np.float32]) -> NDArray[np.float32]:
         """Take a block, return what it completes.
@@ -149,13 +149,13 @@ class SteppedStream:
         """What some frames complete: at the start of a stream, fewer samples than they have."""
         frames = len(next(iter(hop.values()))[0])
         spectra = self._spectra.pop(frames)
-        start = max(0, (first + 1 - self._synthesis) * self._hop)
-        count = max(0, (first + 1 + frames - self._synthesis) * self._hop) - start
+        start = max(0, (first + 1 - self._synthesis) * self._hop_length)
+        count = max(0, (first + 1 + frames - self._synthesis) * self._hop_length) - start
         stems = {}
         for key, (factors, top) in hop.items():
             if key not in self._stems:
                 self._stems[key] = CausalSynthesis(
-                    self._window, self._hop, self._synthesis, (self._channels,)
+                    self._window, self._hop_length, self._synthesis, (self._channels,)
                 )
             masked = np.multiply(spectra, top[:, None], dtype=np.complex64)
             masked[..., : self._seen] = spectra[..., : self._seen] * factors[:, : self._seen]

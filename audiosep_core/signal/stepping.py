@@ -15,7 +15,7 @@ from audiosep_core.model.state import NetworkState
 from audiosep_core.model.streaming_config import StreamingConfig
 from audiosep_core.signal.fifo import Fifo
 from audiosep_core.signal.selection import Selection, StemFactors
-from audiosep_core.signal.timeline import Change, Timeline
+from audiosep_core.signal.timeline import Timeline, Transition
 
 #: Seconds of frames that a network which fell behind still catches up with.
 _MOST_OWED_SECONDS = 2.0
@@ -98,7 +98,7 @@ class StepMasker:
         self._timeline.replace(selection)
         self._keep(0, self._step)
 
-    def change(self, change: Change) -> None:
+    def change(self, change: Transition) -> None:
         """Separate something else, with frames from :attr:`next` on at the earliest."""
         self._timeline.append(change)
 

@@ -20,7 +20,7 @@ from audiosep_core.signal.masking import Estimator, Masker
 from audiosep_core.signal.resampling import Resampler
 from audiosep_core.signal.selection import Selection
 from audiosep_core.signal.stft import Analysis, Synthesis
-from audiosep_core.signal.timeline import Change
+from audiosep_core.signal.timeline import Transition
 from audiosep_core.signal.top_band import TopBand
 from audiosep_core.signal.windows import Windows
 
@@ -109,21 +109,23 @@ class SeparationStream:
                 reached = masker.next * config.hop_length + config.n_fft // 2
                 first = math.ceil(reached * self._rate / config.sample_rate)
                 at = max(at, levels.position, first)
-            change = self._change(selection, at)
+            change = self._transition(selection, at)
             waiting = masker.waiting(change.heard)
             if waiting is not None and waiting >= levels.position:
-                change = self._change(selection, at := waiting)
+                change = self._transition(selection, at := waiting)
             masker.change(change)
         levels.change(selection, at)
         return at - self._pad
 
-    def _change(self, selection: Selection, at: int) -> Change:
+    def _transition(self, selection: Selection, at: int) -> Transition:
         config = self._config
-        ratio, hop, half = config.sample_rate / self._rate, config.hop_length, config.n_fft // 2
-        touches = max(self._masker.next, math.floor((at * ratio - half) / hop) + 1)
-        heard = max(touches, math.floor(at * ratio / hop) + 1)
+        ratio, half = config.sample_rate / self._rate, config.n_fft // 2
+        hop_length = config.hop_length
+        touches = max(self._masker.next, math.floor((at * ratio - half) / hop_length) + 1)
+        heard = max(touches, math.floor(at * ratio / hop_length) + 1)
         end = (at + self._levels.fade) * ratio + half
-        return Change(selection, at, touches, heard, math.ceil(end / hop) + _SPARE_FRAMES)
+        released = math.ceil(end / hop_length) + _SPARE_FRAMES
+        return Transition(selection, at, touches, heard, released)
 
     def push(self, block: NDArray[np.float32]) -> NDArray[np.float32]:
         """Take a block, return what it completes.
@@ -301,21 +303,21 @@ def check_rows(selection: Selection, levels: Levels) -> None:
 
 
 def grid_phase(
-    origin: int, hop: int, model_rate: int, sample_rate: int, frames: int
+    origin: int, hop_length: int, model_rate: int, sample_rate: int, frames: int
 ) -> tuple[int, int]:
     """Where on the grid a time line's sample lies.
 
     Args:
         origin: The sample.
-        hop: Samples of a frame at the model's rate.
+        hop_length: Samples from frame to frame at the model's rate.
         model_rate, sample_rate: In Hz.
-        frames: Of a hop.
+        frames: Of a hop of the network.
 
     Returns:
         Samples since frame and sample last fell together, and frames between the start of the
         hop and there.
     """
-    ratio = Fraction(hop * sample_rate, model_rate)
+    ratio = Fraction(hop_length * sample_rate, model_rate)
     cells, pad = divmod(origin, ratio.numerator)
     return pad, cells * ratio.denominator % frames
 

@@ -14,7 +14,7 @@ from audiosep_core.signal.selection import Factors, Selection, StemFactors
 
 
 @dataclasses.dataclass(frozen=True)
-class Change:
+class Transition:
     """A selection that takes over at a sample, in frames.
 
     A stem that comes or goes is shaped as its own selection has it: with its strength, its negative
@@ -66,7 +66,7 @@ class Timeline:
         """Ask for nothing else than this one, from the start."""
         self._parts = [_Part(selection)]
 
-    def append(self, change: Change) -> None:
+    def append(self, change: Transition) -> None:
         """Let another one take over, not before the last one.
 
         At the same sample, with no frame of the last one made, it takes that one's place: what is

@@ -73,7 +73,7 @@ def write_bundle(
             the demo's.
         documents: Further files, name to text (the model card).
         shared: Leave the text encoder's folder where it is, beside the bundle, instead of copying
-            what is in it; :func:`write_text_encoder` completes such a folder.
+            what is in it; :func:`copy_text_encoder` completes such a folder.
         towers: Folder with ``audio_encoder.onnx``, ``image_encoder.onnx`` or both, for queries by
             sound and by video.
 
@@ -92,7 +92,7 @@ def write_bundle(
         with replacing_folder(target) as folder:
             words = text_encoder if shared else folder
             if text_encoder is not None and not shared:
-                write_text_encoder(text_encoder, folder)
+                copy_text_encoder(text_encoder, folder)
             if towers is not None:
                 _add_towers(towers, folder, net.config.condition_size)
             report = _add_graphs(net, folder, words, precision, waveform_samples, sounds)
@@ -114,7 +114,7 @@ def write_bundle(
     return Bundle.open(target)
 
 
-def write_text_encoder(source: Path, folder: Path) -> None:
+def copy_text_encoder(source: Path, folder: Path) -> None:
     """Copy an encoder into a folder and embed the known queries with it.
 
     Raises:

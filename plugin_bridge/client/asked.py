@@ -45,8 +45,8 @@ class Asked:
         self._told: list[PendingDelta] = []
 
     def wish(self) -> StreamRequest:
-        """What is confirmed, and the changes on their way folded in."""
-        deltas = (item.delta for item in self.pending)
+        """What is confirmed, and the changes on their way folded in, each at its position."""
+        deltas = (item.delta for item in sorted(self.pending, key=lambda item: item.position))
         return functools.reduce(StreamRequest.changed, deltas, self.confirmed)
 
     @property
@@ -108,6 +108,7 @@ class Asked:
         """All sound is forgotten: positions of changes counted from what has ended."""
         self._held = self.confirmed
         self._told.clear()
+        self.pending.sort(key=lambda item: item.position)
         for item in self.pending:
             item.position = 0
 

@@ -35,7 +35,7 @@ def command(check: bool, as_json: bool, dpf: Path | None) -> None:
     written = [] if check else [str(path) for path in bundles.install(dpf=dpf)]
     report = [
         {"format": bundle.kind, "path": str(bundle.location()), "fault": fault}
-        for bundle, fault in bundles.check()
+        for bundle, fault in bundles.check_bundles()
     ]
     if as_json:
         click.echo(json.dumps({"written": written, "bundles": report}, indent=2))

@@ -17,7 +17,7 @@ from audiosep_core.files.audio_reader import AudioReader
 from audiosep_core.files.audio_writer import AudioWriter, writing
 from audiosep_core.files.catalogue import Job
 from audiosep_core.files.job import SeparationOptions, separate_file
-from audiosep_core.files.spectrogram import measure_file, save_strips
+from audiosep_core.files.spectrogram import file_spectrogram, save_strips
 from audiosep_core.files.stem_pictures import MIXTURE
 from audiosep_core.model.installed import DEFAULT_MODEL
 from audiosep_core.separator import Separator, stem_queries
@@ -33,7 +33,7 @@ _GAIN = re.compile(r"(.*?)\s*=\s*([-+]?\d+(?:\.\d+)?)\s*(?:dB)?", re.IGNORECASE)
 
 
 @dataclasses.dataclass(frozen=True)
-class Sound:
+class Track:
     """One sound of a result.
 
     Attributes:
@@ -64,7 +64,7 @@ class Result:
         device: What it ran on.
     """
 
-    sounds: list[Sound]
+    sounds: list[Track]
     seconds: float
     length: float
     model: str
@@ -179,8 +179,8 @@ def _separate(
         progress(1.0)
         player, picture = folder / f"{place}.wav", folder / f"{place}.png"
         length = _write_player(file, player)
-        sounds.append(Sound(title, file, player, picture))
-        measured.append((picture, measure_file(player)))
+        sounds.append(Track(title, file, player, picture))
+        measured.append((picture, file_spectrogram(player)))
     save_strips(measured)
     device = str(getattr(separator.estimator, "provider", "CPU")).removesuffix("ExecutionProvider")
     return Result(

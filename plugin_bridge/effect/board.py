@@ -80,7 +80,7 @@ class SeparationBoard(PluginList):
     ) -> NDArray[np.float32]:
         """Send a recording, or the next part of one, through all plugins.
 
-        Arguments, result and errors are those of :meth:`plugin_bridge.AudioSepProcessor.process`.
+        Arguments, result and errors are those of :meth:`Stage.process`.
         """
         if not self._chain.native:
             return super().process(input_array, sample_rate, buffer_size, reset)

@@ -8,7 +8,8 @@ from typing import Any
 from audiosep_core.settings import Mode, Queries, Settings
 from plugin_bridge.client.sync.client import BridgeClient
 from plugin_bridge.client.sync.stream import BridgeStream
-from plugin_bridge.effect.effect import USUAL_RATE, Effect, EffectOutputs
+from plugin_bridge.effect.compensation import USUAL_RATE
+from plugin_bridge.effect.effect import Effect, EffectOutputs
 
 
 class BridgeProcessor(Effect):
@@ -49,7 +50,7 @@ class BridgeProcessor(Effect):
     ) -> None:
         self._client = BridgeClient(**client)
         self._reached_by, self._model = client, model
-        self._stream: BridgeStream | None = None
+        self._served: BridgeStream | None = None
         self._known_latency: int | None = None
         super().__init__(Settings.of(queries, strength), mode, mix, outputs)
 
@@ -83,9 +84,9 @@ class BridgeProcessor(Effect):
             outputs="target+residual",
             model=self._model,
         )
-        if self._stream is not None:
-            self._stream.close()
-        self._stream = stream
+        if self._served is not None:
+            self._served.close()
+        self._served = stream
         return stream
 
     def _check_settings(self, settings: Settings) -> None:

@@ -9,10 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from audiosep_core.extras import needed_for
+from plugin_bridge.effect.container import Container
 from plugin_bridge.effect.effect import Effect
 from plugin_bridge.effect.stage import Stage
-
-_OURS = (Effect, Stage)
 
 
 class Chain:
@@ -76,7 +75,7 @@ def native_board(plugins: list[Any]) -> Any:
     return pedalboard.Pedalboard(plugins)
 
 
-def check_distinct(items: Iterable[Any], holder: Stage | None = None) -> None:
+def check_distinct(items: Iterable[Any], holder: Container | None = None) -> None:
     """Refuse items that would follow two streams.
 
     Args:
@@ -96,7 +95,7 @@ def check_distinct(items: Iterable[Any], holder: Stage | None = None) -> None:
 
 def parts_of(item: Any) -> list[Any]:
     """An item, and what it holds, however deep, if it is one of ours."""
-    inner = item.parts if isinstance(item, Stage) else ()
+    inner = item.parts if isinstance(item, Container) else ()
     return [item, *(part for held in inner for part in parts_of(held))]
 
 
@@ -112,7 +111,7 @@ class Section:
     """
 
     def __init__(self, items: list[Any]) -> None:
-        self.native = not isinstance(items[0], _OURS)
+        self.native = not isinstance(items[0], Stage)
         # A native board checks its plugins itself.
         self.board: Any = native_board(items) if self.native else items[0]
         self.identity = tuple(id(item) for item in items)
@@ -127,11 +126,10 @@ class Section:
         self, audio: NDArray[np.float32], rate: int, buffer_size: int, reset: bool
     ) -> NDArray[np.float32]:
         """(channels, n) through the section; with ``reset`` as many frames come out."""
-        channels = audio.shape[0]
-        if self.native:
-            buffer_size = self._prepare(rate, channels, buffer_size)
-        if isinstance(self.board, Stage):
+        if not self.native:
             return self.board.push(audio, rate, buffer_size, reset) if audio.size else audio
+        channels = audio.shape[0]
+        buffer_size = self._prepare(rate, channels, buffer_size)
         if reset:
             self._waiting, self._missing = None, 0
             return self.board.process(audio, rate, buffer_size, True)
@@ -140,11 +138,9 @@ class Section:
             audio = np.concatenate([self._waiting, audio], -1)
             self._waiting = None
         # pedalboard would take an array with no more frames than channels for another layout.
-        if self.native and audio.shape[1] <= channels:
+        if audio.shape[1] <= channels:
             self._waiting = audio
             return audio[:, :0]
-        if not audio.shape[1]:
-            return audio
         out = self.board.process(audio, rate, buffer_size, False)
         self._missing -= out.shape[1]
         return out
@@ -152,11 +148,9 @@ class Section:
     def flush(self, audio: NDArray[np.float32], rate: int, buffer_size: int) -> NDArray[np.float32]:
         """(channels, n) and then the end of the stream: all that was still missing."""
         parts = [self.process(audio, rate, buffer_size, reset=False)]
-        if isinstance(self.board, Stage):
+        if not self.native:
             parts.append(self.board.finish(audio.shape[0], rate, buffer_size))
-        elif not self.native:
-            parts.append(self.board.flush())
-        while self.native and self._missing:
+        while self._missing:
             wanted = self._missing
             silence = np.zeros((audio.shape[0], max(wanted, audio.shape[0] + 1)), np.float32)
             parts.append(self.process(silence, rate, buffer_size, reset=False)[:, :wanted])
@@ -180,17 +174,17 @@ class Section:
     def reset(self) -> None:
         """Forget all sound."""
         self._waiting, self._missing = None, 0
-        if isinstance(self.board, Stage):
-            self.board.forget()
-        else:
+        if self.native:
             self.board.reset()
+        else:
+            self.board.forget()
 
 
 def _runs(items: list[Any]) -> list[list[Any]]:
     """Items grouped: every one of ours alone, native plugins with their neighbours."""
     runs: list[list[Any]] = []
     for item in items:
-        if runs and not isinstance(item, _OURS) and not isinstance(runs[-1][0], _OURS):
+        if runs and not isinstance(item, Stage) and not isinstance(runs[-1][0], Stage):
             runs[-1].append(item)
         else:
             runs.append([item])

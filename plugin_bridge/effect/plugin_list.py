@@ -1,4 +1,4 @@
-"""A stage that is a list of plugins, as pedalboard's containers are."""
+"""A container that is a list of plugins, as pedalboard's containers are."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ import abc
 from collections.abc import Iterable, MutableSequence, Sequence
 from typing import Any
 
-from plugin_bridge.effect.stage import Stage
+from plugin_bridge.effect.container import Container
 
 
-class PluginList(Stage, MutableSequence):
+class PluginList(Container, MutableSequence):
     """A container of plugins.
 
     Args:

@@ -8,7 +8,8 @@ from typing import Any
 from audiosep_core.model.installed import default_model
 from audiosep_core.separator import Separator
 from audiosep_core.settings import Mode, Queries, Settings
-from plugin_bridge.effect.effect import USUAL_RATE, Effect, EffectOutputs
+from plugin_bridge.effect.compensation import USUAL_RATE
+from plugin_bridge.effect.effect import Effect, EffectOutputs
 from plugin_bridge.live.engine import StreamingSeparator
 from plugin_bridge.live.latency import stream_latency
 from plugin_bridge.live.modes import mode_windows

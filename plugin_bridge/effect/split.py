@@ -14,15 +14,15 @@ from audiosep_core.model.installed import default_model
 from audiosep_core.separator import Separator, stem_queries
 from audiosep_core.settings import Mode, Query, Settings
 from plugin_bridge.effect.chain import Chain, check_distinct
-from plugin_bridge.effect.effect import USUAL_RATE
+from plugin_bridge.effect.compensation import USUAL_RATE, Compensated
+from plugin_bridge.effect.container import Container
 from plugin_bridge.effect.mix import Paths
-from plugin_bridge.effect.stage import Stage
 from plugin_bridge.live.engine import StreamingSeparator
 from plugin_bridge.live.latency import stream_latency
 from plugin_bridge.live.modes import mode_windows
 
 
-class SeparationSplit(Stage):
+class SeparationSplit(Container):
     """Reverb on the voice only: stems through chains of their own, summed, in time.
 
     With no plugins at all the input comes back, as stems and rest sum to it.
@@ -74,9 +74,7 @@ class SeparationSplit(Stage):
         )
         self._windows = mode_windows(mode, self._separator.bundle)
         self._separator.encoder.embed(self._settings.asked)
-        self._engine: StreamingSeparator | None = None
-        #: What is left of the leading latency.
-        self._lead = 0
+        self._compensated = Compensated(self._make_engine)
 
     def __repr__(self) -> str:
         texts = [query.text for query in self._settings.stems]
@@ -105,7 +103,7 @@ class SeparationSplit(Stage):
     @property
     def reported_latency_samples(self) -> int:
         """That of the separation and of the slowest chain behind it."""
-        engine, config = self._engine, self._separator.bundle.config
+        engine, config = self._compensated.engine, self._separator.bundle.config
         own = (
             stream_latency(self._windows, config, USUAL_RATE).total
             if engine is None
@@ -117,52 +115,35 @@ class SeparationSplit(Stage):
         self, audio: NDArray[np.float32], rate: int, buffer_size: int, reset: bool
     ) -> NDArray[np.float32]:
         """As :meth:`Stage.push`."""
-        engine = self._start(audio.shape[0], rate, reset)
-        parts = [
-            engine.process(np.ascontiguousarray(audio[:, at : at + buffer_size]))
-            for at in range(0, audio.shape[1], buffer_size)
-        ]
-        if reset:
-            parts.append(engine.flush())
-        rows = self._late(np.concatenate(parts, -1))
+        self._start(audio.shape[0], rate, reset)
+        rows = self._rows(self._compensated.process(audio, buffer_size, whole=reset))
         return self._paths.process(rows, rate, buffer_size, reset)
 
     def finish(self, channels: int, rate: int, buffer_size: int) -> NDArray[np.float32]:
         """As :meth:`Stage.finish`."""
-        rows = self._late(self._start(channels, rate, reset=False).flush())
-        return self._paths.flush(rows, rate, buffer_size)
+        self._start(channels, rate, reset=False)
+        return self._paths.flush(self._rows(self._compensated.flush()), rate, buffer_size)
 
     def forget(self) -> None:
         """As :meth:`Stage.forget`."""
-        if self._engine is not None:
-            self._engine.reset()
-            self._lead = self._engine.latency_samples
+        self._compensated.reset()
         self._paths.reset()
 
-    def _start(self, channels: int, rate: int, reset: bool) -> StreamingSeparator:
-        engine = self._engine
-        if engine is None or (channels, rate) != (engine.channels, engine.sample_rate):
-            engine = self._engine = StreamingSeparator(
-                self._settings,
-                rate,
-                channels,
-                self._windows,
-                self._separator,
-                outputs="stems",
-            )
-            self.forget()
-        elif reset or not self._paths.running:
-            self.forget()
-        return engine
+    def _make_engine(self, rate: int, channels: int) -> StreamingSeparator:
+        return StreamingSeparator(
+            self._settings, rate, channels, self._windows, self._separator, outputs="stems"
+        )
 
-    def _late(self, rows: NDArray[np.float32]) -> list[NDArray[np.float32]]:
-        """Contiguous rows without what is left of the leading latency."""
-        dropped = min(self._lead, rows.shape[-1])
-        self._lead -= dropped
-        late = [np.ascontiguousarray(row[:, dropped:]) for row in rows]
+    def _start(self, channels: int, rate: int, reset: bool) -> None:
+        if self._compensated.start(channels, rate, reset or not self._paths.running):
+            self._paths.reset()
+
+    def _rows(self, late: NDArray[np.float32]) -> list[NDArray[np.float32]]:
+        """Contiguous rows, the rest silent where it has no path."""
+        rows = [np.ascontiguousarray(row) for row in late]
         if self._rest is None:
-            late[-1][:] = 0
-        return late
+            rows[-1][:] = 0
+        return rows
 
 
 def _listed(plugins: Any) -> list[Any]:

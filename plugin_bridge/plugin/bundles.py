@@ -11,6 +11,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+from audiosep_core.atomic import replacing, replacing_folder
 from audiosep_core.errors import UsageError
 
 #: Sources of the plug-in.
@@ -20,7 +21,7 @@ _CHECK_SECONDS = 60
 
 
 @dataclasses.dataclass(frozen=True)
-class Bundle:
+class PluginBundle:
     """One format of the plug-in.
 
     Attributes:
@@ -47,19 +48,19 @@ class Bundle:
 
 
 BUNDLES = (
-    Bundle(
+    PluginBundle(
         "VST3",
         "audiosep.vst3",
         ".vst3",
         f"Contents/{os.uname().machine if hasattr(os, 'uname') else 'x86_64'}-linux/audiosep.so",
         "GetPluginFactory",
     ),
-    Bundle("CLAP", "audiosep.clap", ".clap", "", "clap_entry"),
-    Bundle("LV2", "audiosep.lv2", ".lv2", "audiosep.so", "lv2_descriptor"),
+    PluginBundle("CLAP", "audiosep.clap", ".clap", "", "clap_entry"),
+    PluginBundle("LV2", "audiosep.lv2", ".lv2", "audiosep.so", "lv2_descriptor"),
 )
 
 
-def build(folder: Path, dpf: Path | None = None) -> Path:
+def build_plugin(folder: Path, dpf: Path | None = None) -> Path:
     """Build all formats.
 
     Args:
@@ -100,7 +101,7 @@ def install(home: Path | None = None, dpf: Path | None = None) -> Iterator[Path]
         UsageError: It cannot be built, or not be written.
     """
     with tempfile.TemporaryDirectory(prefix="audiosep-plugin-") as folder:
-        built = build(Path(folder), dpf)
+        built = build_plugin(Path(folder), dpf)
         for bundle in BUNDLES:
             _replace(built / bundle.name, bundle.location(home))
             yield bundle.location(home)
@@ -121,7 +122,7 @@ def tell_program(home: Path | None = None) -> Path:
     return path
 
 
-def check(home: Path | None = None) -> Iterator[tuple[Bundle, str]]:
+def check_bundles(home: Path | None = None) -> Iterator[tuple[PluginBundle, str]]:
     """Load each installed bundle, in a process of its own.
 
     Yields:
@@ -146,9 +147,9 @@ def check(home: Path | None = None) -> Iterator[tuple[Bundle, str]]:
 def _replace(source: Path, target: Path) -> None:
     """Put a file or a folder in the place of another, which stays where that fails."""
     target.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".audiosep-", dir=target.parent) as folder:
-        new, old = Path(folder) / "new", Path(folder) / "old"
-        (shutil.copytree if source.is_dir() else shutil.copy2)(source, new)
-        if target.exists():
-            target.rename(old)
-        new.rename(target)
+    if source.is_dir():
+        with replacing_folder(target) as folder:
+            shutil.copytree(source, folder, dirs_exist_ok=True)
+    else:
+        with replacing(target) as file:
+            shutil.copy2(source, file)

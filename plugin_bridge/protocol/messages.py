@@ -6,7 +6,7 @@ import dataclasses
 import json
 from typing import Any, Literal
 
-from audiosep_core.plain import FieldError, Reading, build
+from audiosep_core.plain import FieldError, Reading, from_plain
 from audiosep_core.settings import Outputs
 from plugin_bridge.protocol.wire import Type
 
@@ -284,7 +284,7 @@ def decode(kind: int, payload: bytes) -> Message:
         MessageError: The payload is no UTF-8, no JSON, or has other fields or types.
     """
     try:
-        return build(_CLASSES[kind], decode_json(payload), Type(kind).name, _READING)
+        return from_plain(_CLASSES[kind], decode_json(payload), Type(kind).name, _READING)
     except FieldError as error:
         raise MessageError(str(error)) from None
 

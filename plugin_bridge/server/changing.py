@@ -22,7 +22,7 @@ from plugin_bridge.protocol.server_side import Request
 from plugin_bridge.server.batching import batched
 from plugin_bridge.server.changes import PendingChange, PreparedChange
 from plugin_bridge.server.engines import ServedModel, check_slack, make_engine, resolve
-from plugin_bridge.server.memory import Memory, held_bytes
+from plugin_bridge.server.memory import MemoryBudget, held_bytes
 from plugin_bridge.server.refusal import RefusedError, refusing
 
 
@@ -50,7 +50,7 @@ class ChangingStream(abc.ABC):
         number: int,
         request: StreamRequest,
         model: ServedModel,
-        memory: Memory,
+        memory: MemoryBudget,
         most_window: float,
     ) -> None:
         self.number = number

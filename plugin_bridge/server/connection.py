@@ -18,8 +18,8 @@ from plugin_bridge.protocol.request import StreamRequest
 from plugin_bridge.protocol.server_side import Block, Event, Reply, Request, ServerProtocol
 from plugin_bridge.protocol.wire import ProtocolError, Type
 from plugin_bridge.server.changes import PendingChange, PreparedChange
-from plugin_bridge.server.engines import Models
-from plugin_bridge.server.memory import Memory
+from plugin_bridge.server.engines import ServedModels
+from plugin_bridge.server.memory import MemoryBudget
 from plugin_bridge.server.outlet import Outlet
 from plugin_bridge.server.refusal import RefusedError, refusing
 from plugin_bridge.server.stream import ServedStream
@@ -78,7 +78,7 @@ class Connection:
         link: socket.socket,
         protocol: ServerProtocol,
         limits: Limits,
-        models: Models,
+        models: ServedModels,
         executors: Executors,
         report: Any,
         over: Any,
@@ -100,7 +100,7 @@ class Connection:
         self._over = over
         self._room = threading.BoundedSemaphore(_MOST_PREPARING)
         self._streams: dict[int, ServedStream] = {}
-        self._memory = Memory(limits.client_bytes)
+        self._memory = MemoryBudget(limits.client_bytes)
         self._lock = threading.Lock()
         self._ended = self._hung_up = False
         self._thread = threading.Thread(target=self._run, name=f"client {number}", daemon=True)

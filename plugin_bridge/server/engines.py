@@ -117,7 +117,7 @@ class ServedModel:
         }
 
 
-class Models:
+class ServedModels:
     """The models of a server: its own, and others by name once they are asked for.
 
     Args:

@@ -10,6 +10,7 @@ import socket
 from collections.abc import Iterator
 from pathlib import Path
 
+from audiosep_core.atomic import replacing
 from plugin_bridge.address import (
     NO_FOLLOW,
     Address,
@@ -172,12 +173,8 @@ def _tcp(
     path = bound.token_path
     make_runtime_folder(path.parent)
     try:
-        partial = path.with_suffix(".part")
-        partial.unlink(missing_ok=True)
-        descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL | NO_FOLLOW, 0o600)
-        with os.fdopen(descriptor, "w") as file:
-            file.write(token + "\n")
-        partial.replace(path)
+        with replacing(path, mode=0o600) as partial:
+            partial.write_text(f"{token}\n", encoding="ascii")
         yield listener, bound, token
     finally:
         listener.close()

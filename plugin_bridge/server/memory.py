@@ -34,7 +34,7 @@ def held_bytes(request: StreamRequest, model: ServedModel) -> int:
     return _SAMPLE_BYTES * form.channels * (1 + form.rows(request.settings)) * frames
 
 
-class Memory:
+class MemoryBudget:
     """Bytes of one client's streams, within a limit.
 
     Args:

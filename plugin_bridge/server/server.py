@@ -24,7 +24,7 @@ from plugin_bridge.protocol.messages import Welcome
 from plugin_bridge.protocol.server_side import ServerProtocol
 from plugin_bridge.protocol.wire import ProtocolError
 from plugin_bridge.server.connection import Connection, Executors
-from plugin_bridge.server.engines import Models, ServedModel
+from plugin_bridge.server.engines import ServedModel, ServedModels
 from plugin_bridge.server.figures import Histogram
 from plugin_bridge.server.listener import listening
 from plugin_bridge.server.prometheus import exposition
@@ -77,7 +77,7 @@ class BridgeServer:
         for pack in packs:
             own.separator.encoder.add_pack(pack)
         own.warm_up()
-        self._models = Models(own, load)
+        self._models = ServedModels(own, load)
         version = importlib.metadata.version("audiosep")
         self._welcome = Welcome(0, f"audiosep/{version}", own.name, self._limits.as_dict())
         self._connections: dict[int, Connection] = {}

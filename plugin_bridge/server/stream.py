@@ -21,7 +21,7 @@ from plugin_bridge.server.changing import ChangingStream
 from plugin_bridge.server.engines import ServedModel, masks_within
 from plugin_bridge.server.figures import Histogram
 from plugin_bridge.server.inbox import Inbox
-from plugin_bridge.server.memory import Memory
+from plugin_bridge.server.memory import MemoryBudget
 from plugin_bridge.server.outlet import Outlet
 
 #: What a request counts for among them.
@@ -56,7 +56,7 @@ class ServedStream(ChangingStream):
         request: StreamRequest,
         model: ServedModel,
         outlet: Outlet,
-        memory: Memory,
+        memory: MemoryBudget,
         most_window: float = math.inf,
     ) -> None:
         super().__init__(number, request, model, memory, most_window)

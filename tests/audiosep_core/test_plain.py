@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from audiosep_core.plain import FieldError, Reading, build
+from audiosep_core.plain import FieldError, Reading, from_plain
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,7 +50,7 @@ WHOLES = st.builds(
 
 @given(WHOLES)
 def test_what_json_carries_comes_back(whole: Whole) -> None:
-    assert build(Whole, json.loads(json.dumps(dataclasses.asdict(whole)))) == whole
+    assert from_plain(Whole, json.loads(json.dumps(dataclasses.asdict(whole)))) == whole
 
 
 @pytest.mark.parametrize(
@@ -80,15 +80,15 @@ def test_what_json_carries_comes_back(whole: Whole) -> None:
 )
 def test_a_field_that_does_not_fit_is_named(data: Any, sentence: str) -> None:
     with pytest.raises(FieldError, match=f"^{sentence}"):
-        build(Whole, data)
+        from_plain(Whole, data)
     if isinstance(data, dict) and data:
         with pytest.raises(FieldError, match=r"^file\."):
-            build(Whole, data, "file")
+            from_plain(Whole, data, "file")
 
 
 def test_readings() -> None:
     loose = Reading(ignore_unknown=True, natural=True, bare={Word: "text"})
-    assert build(Whole, {"count": 1, "zzz": 1, "words": ["a"]}, "", loose).words == [Word("a")]
+    assert from_plain(Whole, {"count": 1, "zzz": 1, "words": ["a"]}, "", loose).words == [Word("a")]
     for count in (-1, 1 << 53):
         with pytest.raises(FieldError, match=r"^count must be from 0 to 2\^53"):
-            build(Whole, {"count": count}, "", loose)
+            from_plain(Whole, {"count": count}, "", loose)

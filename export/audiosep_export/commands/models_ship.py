@@ -16,7 +16,7 @@ from audiosep_core.errors import UsageError
 from audiosep_core.model.bundle import PACKAGED, SHARED, Bundle
 from audiosep_core.model.checkpoint import load_network
 from audiosep_core.model.streaming_network import StreamingNetwork
-from audiosep_export.bundle_writer import write_bundle, write_text_encoder
+from audiosep_export.bundle_writer import copy_text_encoder, write_bundle
 from audiosep_export.text.sentence import export_sentence_encoder, find_sentence_encoder
 
 _CARDS = {name: Path(__file__).with_name(f"{name}_card.md") for name in ("mini", "live")}
@@ -129,7 +129,7 @@ def _write_encoder(folder: Path) -> None:
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as temporary, replacing_folder(folder) as whole:
         export_sentence_encoder(source, Path(temporary))
-        write_text_encoder(Path(temporary), whole)
+        copy_text_encoder(Path(temporary), whole)
 
 
 def _ship(

@@ -51,7 +51,7 @@ class ExportError(AudioSepError):
 
 
 @dataclasses.dataclass(frozen=True)
-class Case:
+class ComparedSignal:
     """One signal through both networks.
 
     Attributes:
@@ -143,7 +143,7 @@ def open_graph(path: Path) -> Any:
 
 def _compared(
     net: SeparatorNetwork, separate: BatchSeparate, plan: tuple[tuple[float, int], ...]
-) -> Iterator[Case]:
+) -> Iterator[ComparedSignal]:
     reference = copy.deepcopy(net).double()
     rng = np.random.default_rng(0)
     for seconds, batch in plan:
@@ -160,7 +160,7 @@ def _compared(
                 expected = reference(mixture.double(), condition.double())[:, 0].numpy()
                 found = separate(mixture, condition)[:, 0].numpy()
             for name, truth, estimate in zip(some, expected, found, strict=True):
-                yield Case(
+                yield ComparedSignal(
                     signal=name,
                     seconds=seconds,
                     batch=batch,
@@ -178,7 +178,7 @@ def sdr_db(truth: NDArray, estimate: NDArray) -> float | None:
 
 def evidence(
     path: Path,
-    compared: Iterator[Case],
+    compared: Iterator[ComparedSignal],
     feed: dict[str, NDArray[np.float32]],
     seconds: float,
     precision: Precision,

@@ -23,7 +23,7 @@ from audiosep_core.signal.selection import Selection
 from audiosep_core.signal.stepped_stream import stepped_stream
 from audiosep_core.signal.stepping import StepEstimator
 from audiosep_export.evidence.signals import verification_signals
-from audiosep_export.evidence.verify import Case, evidence, sdr_db
+from audiosep_export.evidence.verify import ComparedSignal, evidence, sdr_db
 from audiosep_export.graphs.streaming_graph import STATE_IN
 
 _RATE = 48_000
@@ -90,7 +90,7 @@ class _InPyTorch:
         return masks.float().numpy(), state
 
 
-def _cases(net: StreamingNetwork, network: StepEstimator) -> Iterator[Case]:
+def _cases(net: StreamingNetwork, network: StepEstimator) -> Iterator[ComparedSignal]:
     rng = np.random.default_rng(0)
     step = net.config.step_frames
     for seconds in _SECONDS:
@@ -101,7 +101,7 @@ def _cases(net: StreamingNetwork, network: StepEstimator) -> Iterator[Case]:
             truth = _separated(_InPyTorch(net), selection, signal, _ALL_FRAMES // step * step)
             for frames in (step, _MANY_FRAMES // step * step):
                 estimate = _separated(network, selection, signal, frames)
-                yield Case(
+                yield ComparedSignal(
                     signal=f"{name}, {frames} frames a call",
                     seconds=seconds,
                     batch=_QUERIES,

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import json
+from collections.abc import AsyncIterator
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -10,11 +13,12 @@ from typing import Any
 from audiosep_core.errors import BridgeError
 from audiosep_core.settings import Mode, Queries, Settings
 from plugin_bridge.address import Address, choose_address
+from plugin_bridge.client.asyncio.keeper import AsyncKeeper
 from plugin_bridge.client.asyncio.link import AsyncLink
 from plugin_bridge.client.asyncio.stream import AsyncBridgeStream
 from plugin_bridge.client.stream_state import Missing
 from plugin_bridge.client.timeouts import RECONNECT_SECONDS, TIMEOUT_SECONDS
-from plugin_bridge.protocol.messages import Contract, Listed, Open, Opened
+from plugin_bridge.protocol.messages import Contract, Listed
 from plugin_bridge.protocol.request import StreamRequest
 
 
@@ -41,15 +45,12 @@ class AsyncBridgeClient:
         reconnect: float = RECONNECT_SECONDS,
     ) -> None:
         self.address: Address = choose_address(socket, tcp, host)
-        self._token = token
-        self._timeout = timeout
-        self.reconnect_seconds = reconnect
-        self._streams: list[AsyncBridgeStream] = []
-        self._reconnects = 0
+        self._connect = functools.partial(AsyncLink.connect, self.address, timeout, token)
+        self._keeper = AsyncKeeper(self._connect, reconnect)
         self._closed = False
 
     def __repr__(self) -> str:
-        return f"<AsyncBridgeClient of {self.address} with {len(self._streams)} streams>"
+        return f"<AsyncBridgeClient of {self.address} with {len(self._keeper.streams)} streams>"
 
     async def __aenter__(self) -> AsyncBridgeClient:
         return self
@@ -65,7 +66,7 @@ class AsyncBridgeClient:
     @property
     def reconnects(self) -> int:
         """How often a stream went on over another connection after it lost one."""
-        return self._reconnects + sum(stream.reconnects for stream in self._streams)
+        return self._keeper.reconnects
 
     async def open(
         self,
@@ -82,9 +83,10 @@ class AsyncBridgeClient:
         if self._closed:
             raise BridgeError("the client is closed; make another one")
         request = StreamRequest.of(queries, sample_rate, channels, mode, contract, **options)
-        link, opened = await self._open(request.message())
-        stream = AsyncBridgeStream(self, request, link, opened, missing)
-        self._streams.append(stream)
+        link = await self._connect()
+        opened = await link.open(request.message())
+        stream = AsyncBridgeStream(self._keeper, request, link, opened, missing)
+        self._keeper.add(stream)
         return stream
 
     async def models(self) -> dict[str, list[str]]:
@@ -97,52 +99,29 @@ class AsyncBridgeClient:
 
     async def statistics(self, prometheus: bool = False) -> Any:
         """Figures of the server: as :meth:`BridgeClient.statistics`."""
-        link = await self._connect()
-        try:
-            text = (
-                await link.ask(link.exchange.statistics, server=True, prometheus=prometheus)
-            ).payload
-        finally:
-            await link.close()
+        async with self._greeted() as link:
+            reply = await link.ask(link.exchange.statistics, server=True, prometheus=prometheus)
+        text = reply.payload
         return text.decode() if prometheus else json.loads(text)
 
     async def close(self) -> None:
         """Close all streams; what they held back is lost."""
         self._closed = True
-        for stream in list(self._streams):
+        for stream in list(self._keeper.streams):
             await stream.close()
 
     async def _listed(self, model: str) -> Listed:
-        link = await self._connect()
-        try:
+        async with self._greeted() as link:
             listed = (await link.ask(link.exchange.listing, model)).message
-        finally:
-            await link.close()
         assert isinstance(listed, Listed)
         return listed
 
-    async def _connect(self) -> AsyncLink:
+    @contextlib.asynccontextmanager
+    async def _greeted(self) -> AsyncIterator[AsyncLink]:
         """A connection on which it has been said who we are."""
-        token = self._token or self.address.token()
-        link = await AsyncLink.connect(self.address, self._timeout)
-        try:
-            await link.greet(token)
-        except BaseException:
-            await link.close()
-            raise
-        return link
-
-    async def _open(self, message: Open) -> tuple[AsyncLink, Opened]:
         link = await self._connect()
         try:
-            opened = (await link.ask(link.exchange.open, message)).message
-        except BaseException:
+            await link.greet()
+            yield link
+        finally:
             await link.close()
-            raise
-        assert isinstance(opened, Opened)
-        return link, opened
-
-    def _forget(self, stream: AsyncBridgeStream) -> None:
-        if stream in self._streams:
-            self._streams.remove(stream)
-            self._reconnects += stream.reconnects

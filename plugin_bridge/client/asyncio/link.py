@@ -13,6 +13,7 @@ from plugin_bridge.client.exchange import Exchange
 from plugin_bridge.client.failures import lost, unreachable
 from plugin_bridge.client.timeouts import CONNECT_SECONDS
 from plugin_bridge.protocol.client_side import Answer
+from plugin_bridge.protocol.messages import Open, Opened
 from plugin_bridge.protocol.wire import Type
 
 
@@ -24,18 +25,21 @@ class AsyncLink(asyncio.Protocol):
     Args:
         server: Where the server listens, for people.
         timeout: Seconds without a byte of the server after which waiting for it fails.
+        token: What the server asks for.
 
     Attributes:
+        server: As given.
         exchange: What was asked and answered.
         failure: Why the connection ended; None while it has not.
         ended: Set when it has.
     """
 
-    def __init__(self, server: str, timeout: float) -> None:
+    def __init__(self, server: str, timeout: float, token: str) -> None:
         self.exchange = Exchange(server)
         self.failure: BridgeError | None = None
         self.ended = asyncio.Event()
-        self._server = server
+        self.server = server
+        self._token = token
         self._timeout = timeout
         self._moved = asyncio.Event()
         self._gone = asyncio.Event()
@@ -44,16 +48,13 @@ class AsyncLink(asyncio.Protocol):
         self._loop = asyncio.get_running_loop()
 
     @classmethod
-    async def connect(cls, address: Address, timeout: float) -> AsyncLink:
-        """A connection to the server at an address.
-
-        Raises:
-            BridgeError: Nobody answers there.
-        """
+    async def connect(cls, address: Address, timeout: float, token: str | None = None) -> AsyncLink:
+        """A connection to a server: arguments and errors are those of the other ``Link``."""
         loop = asyncio.get_running_loop()
+        known = token or address.token()
 
         def make() -> AsyncLink:
-            return cls(str(address), timeout)
+            return cls(str(address), timeout, known)
 
         try:
             if isinstance(address, UnixAddress):
@@ -85,7 +86,7 @@ class AsyncLink(asyncio.Protocol):
     def connection_lost(self, error: Exception | None) -> None:
         """For the event loop."""
         reason = "it closed the connection" if error is None else str(error)
-        self._end(lost(self._server, reason))
+        self._end(lost(self.server, reason))
         self._gone.set()
 
     @property
@@ -118,10 +119,21 @@ class AsyncLink(asyncio.Protocol):
             await self.wait()
         return reply
 
-    async def greet(self, token: str) -> None:
+    async def greet(self) -> None:
         """Say who we are: as :meth:`plugin_bridge.client.sync.link.Link.greet`."""
-        if (await self.ask(self.exchange.hello, token)).type == Type.CHALLENGE:
+        if (await self.ask(self.exchange.hello, self._token)).type == Type.CHALLENGE:
             await self.ask(self.exchange.prove)
+
+    async def open(self, message: Open) -> Opened:
+        """Open the stream: as :meth:`plugin_bridge.client.sync.link.Link.open`."""
+        try:
+            await self.greet()
+            opened = (await self.ask(self.exchange.open, message)).message
+        except BaseException:
+            await self.close()
+            raise
+        assert isinstance(opened, Opened)
+        return opened
 
     async def wait(self) -> None:
         """Until something came.
@@ -135,7 +147,7 @@ class AsyncLink(asyncio.Protocol):
         try:
             await asyncio.wait_for(self._moved.wait(), self._timeout)
         except asyncio.TimeoutError:
-            self._end(lost(self._server, f"no answer for {self._timeout:g} s"))
+            self._end(lost(self.server, f"no answer for {self._timeout:g} s"))
 
     async def close(self) -> None:
         """End the connection."""

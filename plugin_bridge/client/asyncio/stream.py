@@ -8,7 +8,7 @@ import json
 import time
 from collections.abc import Callable
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -16,6 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 from audiosep_core.errors import AudioSepError, BridgeError
 from audiosep_core.settings import Delta, Queries
 from plugin_bridge.address import AddressError
+from plugin_bridge.client.asyncio.keeper import AsyncKeeper
 from plugin_bridge.client.asyncio.link import AsyncLink
 from plugin_bridge.client.failures import lost
 from plugin_bridge.client.stream_state import Missing, StreamState
@@ -23,9 +24,6 @@ from plugin_bridge.client.timeouts import FIRST_RETRY, LAST_RETRY, MOST_REPLAYS
 from plugin_bridge.live.blocks import like
 from plugin_bridge.protocol.messages import Change, Opened
 from plugin_bridge.protocol.request import StreamRequest
-
-if TYPE_CHECKING:
-    from plugin_bridge.client.asyncio.client import AsyncBridgeClient
 
 
 class AsyncBridgeStream(StreamState):
@@ -36,14 +34,14 @@ class AsyncBridgeStream(StreamState):
 
     def __init__(
         self,
-        client: AsyncBridgeClient,
+        keeper: AsyncKeeper,
         request: StreamRequest,
         link: AsyncLink,
         opened: Opened,
         missing: Missing = "error",
     ) -> None:
         super().__init__(request, opened, missing)
-        self._client = client
+        self._keeper = keeper
         self._link: AsyncLink | None = None
         self._sought = asyncio.Event()
         self._use(link)
@@ -131,7 +129,7 @@ class AsyncBridgeStream(StreamState):
             link.send(link.exchange.close)
             self._lose(BridgeError("the stream is closed"))
             await link.close()
-        self._client._forget(self)
+        self._keeper.forget(self)
 
     async def _exchange_block(self, link: AsyncLink, block: NDArray[np.float32]) -> None:
         wait = self.contract == "render"
@@ -140,16 +138,16 @@ class AsyncBridgeStream(StreamState):
             while wait and link.exchange.answered < sequence:
                 await link.wait()
         if not wait and link.unsent > self._most_unsent:
-            raise lost(str(self._client.address), "it takes no audio")
+            raise lost(link.server, "it takes no audio")
 
     async def _recover(self) -> None:
         """Go on with another server: as :class:`BridgeStream` does."""
-        patience = 0.0 if self._gave_up else self._client.reconnect_seconds
+        patience = 0.0 if self._gave_up else self._keeper.patience
         until, pause, lost = time.monotonic() + patience, FIRST_RETRY, 0
         while self._link is None:
             request, past = self._replayed()
             try:
-                link, opened = await self._client._open(request.message())
+                link, opened = await self._open(request)
             except (BridgeError, AddressError) as error:
                 if time.monotonic() + pause > until:
                     self._give_up(self._why or error)
@@ -217,7 +215,11 @@ class AsyncBridgeStream(StreamState):
                     retry = min(2 * retry, LAST_RETRY)
 
     async def _reopen(self) -> None:
-        await self._take_over(*await self._client._open(self._confirmed.message()))
+        await self._take_over(*await self._open(self._confirmed))
+
+    async def _open(self, request: StreamRequest) -> tuple[AsyncLink, Opened]:
+        link = await self._keeper.connect()
+        return link, await link.open(request.message())
 
     def _use(self, link: AsyncLink, base: int | None = None) -> None:
         self._link = link

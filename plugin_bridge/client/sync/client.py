@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
-import threading
-from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -19,7 +18,7 @@ from plugin_bridge.client.sync.link import Link
 from plugin_bridge.client.sync.status import ask
 from plugin_bridge.client.sync.stream import BridgeStream
 from plugin_bridge.client.timeouts import RECONNECT_SECONDS, TIMEOUT_SECONDS
-from plugin_bridge.protocol.messages import Contract, Listed, Open, Opened
+from plugin_bridge.protocol.messages import Contract, Listed
 from plugin_bridge.protocol.request import StreamRequest
 
 
@@ -56,15 +55,12 @@ class BridgeClient:
         self.address: Address = choose_address(socket, tcp, host)
         self._token = token
         self._timeout = timeout
-        self.reconnect_seconds = reconnect
-        self._streams: list[BridgeStream] = []
-        self._reconnects = 0
-        self._keeper: Keeper | None = None
-        self._lock = threading.Lock()
+        self._connect = functools.partial(Link, self.address, timeout, token)
+        self._keeper = Keeper(self._connect, reconnect)
         self._closed = False
 
     def __repr__(self) -> str:
-        return f"<BridgeClient of {self.address} with {len(self._streams)} streams>"
+        return f"<BridgeClient of {self.address} with {len(self._keeper.streams)} streams>"
 
     def __enter__(self) -> BridgeClient:
         return self
@@ -80,8 +76,7 @@ class BridgeClient:
     @property
     def reconnects(self) -> int:
         """How often a stream went on over another connection after it lost one."""
-        with self._lock:
-            return self._reconnects + sum(stream.reconnects for stream in self._streams)
+        return self._keeper.reconnects
 
     def open(
         self,
@@ -121,12 +116,9 @@ class BridgeClient:
         if self._closed:
             raise BridgeError("the client is closed; make another one")
         request = StreamRequest.of(queries, sample_rate, channels, mode, contract, **options)
-        link, opened = self._open(request.message())
-        stream = BridgeStream(self, request, link, opened, missing)
-        with self._lock:
-            self._streams.append(stream)
-            if self._keeper is None:
-                self._keeper = Keeper(self._connect, lambda: list(self._streams))
+        link = self._connect()
+        stream = BridgeStream(self._keeper, request, link, link.open(request.message()), missing)
+        self._keeper.add(stream)
         return stream
 
     def models(self) -> dict[str, list[str]]:
@@ -163,41 +155,13 @@ class BridgeClient:
     def close(self) -> None:
         """Close all streams; what they held back is lost."""
         self._closed = True
-        if self._keeper is not None:
-            self._keeper.close()
-            self._keeper = None
-        for stream in list(self._streams):
+        self._keeper.close()
+        for stream in self._keeper.streams:
             stream.close()
 
     def _listed(self, model: str) -> Listed:
-        link, token = self._connect()
-        with contextlib.closing(link):
-            link.greet(token)
+        with contextlib.closing(self._connect()) as link:
+            link.greet()
             listed = link.ask(link.exchange.listing, model).message
         assert isinstance(listed, Listed)
         return listed
-
-    def _connect(self) -> tuple[Link, str]:
-        token = self._token or self.address.token()
-        return Link(self.address, self._timeout), token
-
-    def _open(
-        self, message: Open, tried: Callable[[Link], object] = lambda link: None
-    ) -> tuple[Link, Opened]:
-        link, token = self._connect()
-        try:
-            tried(link)
-            return link, link.open(message, token)
-        except BaseException:
-            link.close()
-            raise
-
-    def _lost_one(self) -> None:
-        if self._keeper is not None:
-            self._keeper.wake()
-
-    def _forget(self, stream: BridgeStream) -> None:
-        with self._lock:
-            if stream in self._streams:
-                self._streams.remove(stream)
-                self._reconnects += stream.reconnects

@@ -1,4 +1,4 @@
-"""Keeps a client's connections alive, and opens lost ones again, on a thread of its own."""
+"""The streams of a client: kept alive, and opened again, on a thread of its own."""
 
 from __future__ import annotations
 
@@ -19,6 +19,8 @@ _IDLE_SECONDS = 60.0
 class Kept(Protocol):
     """What the keeper must know of a stream."""
 
+    reconnects: int
+
     def link_in_use(self) -> Link | None:
         """The connection that may fall silent, if any."""
 
@@ -31,28 +33,63 @@ class Kept(Protocol):
     def failed(self, error: Exception) -> None:
         """Why there is none."""
 
+    def close(self) -> None:
+        """End the stream."""
+
 
 class Keeper:
-    """Looks after the streams of a client until it is closed.
+    """Looks after the streams of a client, any of whose threads may use it.
 
     Args:
-        connect: Makes a connection and tells the token; may fail.
-        streams: Those that are open.
+        connect: Makes a connection; may fail.
+        patience: Seconds for which a render waits for another server when it has lost one.
+
+    Attributes:
+        connect, patience: These.
     """
 
-    def __init__(
-        self,
-        connect: Callable[[], tuple[Link, str]],
-        streams: Callable[[], Iterable[Kept]],
-    ) -> None:
-        self._connect = connect
-        self._streams = streams
+    def __init__(self, connect: Callable[[], Link], patience: float) -> None:
+        self.connect = connect
+        self.patience = patience
+        self._streams: list[Kept] = []
+        #: Of streams that are closed.
+        self._reconnects = 0
+        self._lock = threading.Lock()
         self._wake = threading.Event()
         self._closed = False
         self._trying: Link | None = None
         self._retry = FIRST_RETRY
-        self._thread = threading.Thread(target=self._run, name="audiosep bridge", daemon=True)
-        self._thread.start()
+        #: Begins with the first stream.
+        self._thread: threading.Thread | None = None
+
+    @property
+    def streams(self) -> list[Kept]:
+        """Those that are open."""
+        with self._lock:
+            return list(self._streams)
+
+    @property
+    def reconnects(self) -> int:
+        """How often a stream went on over another connection after it lost one."""
+        with self._lock:
+            return self._reconnects + sum(stream.reconnects for stream in self._streams)
+
+    def add(self, stream: Kept) -> None:
+        """Look after a stream, too."""
+        with self._lock:
+            self._streams.append(stream)
+            if self._thread is None and not self._closed:
+                self._thread = threading.Thread(
+                    target=self._run, name="audiosep bridge", daemon=True
+                )
+                self._thread.start()
+
+    def forget(self, stream: Kept) -> None:
+        """A stream is closed."""
+        with self._lock:
+            if stream in self._streams:
+                self._streams.remove(stream)
+                self._reconnects += stream.reconnects
 
     def wake(self) -> None:
         """A stream lost its connection; never waits."""
@@ -60,16 +97,18 @@ class Keeper:
 
     def close(self) -> None:
         """End the thread."""
-        self._closed = True
+        with self._lock:
+            self._closed = True
         self._wake.set()
         trying = self._trying
         if trying is not None:
             trying.abort()
-        self._thread.join()
+        if self._thread is not None:
+            self._thread.join()
 
     def _run(self) -> None:
         while not self._closed:
-            streams = list(self._streams())
+            streams = self.streams
             pause = min((self._keep_alive(stream) for stream in streams), default=_IDLE_SECONDS)
             if self._open_lost(streams):
                 self._retry = FIRST_RETRY
@@ -90,13 +129,13 @@ class Keeper:
             if message is None:
                 continue
             try:
-                link, token = self._connect()
+                link = self.connect()
             except AudioSepError as error:
                 stream.failed(error)
                 return False
             try:
                 with self._watched(link):
-                    stream.offer(link, link.open(message, token))
+                    stream.offer(link, link.open(message))
             except (AudioSepError, ValueError) as error:
                 link.close()
                 stream.failed(error)

@@ -32,22 +32,26 @@ class Link:
     Args:
         address: Of the server.
         timeout: Seconds without a byte of the server after which waiting for it fails.
+        token: What the server asks for; by default read from the file where it leaves it.
 
     Attributes:
         exchange: What was asked and answered.
+        server: Where the server listens, for people.
 
     Raises:
         BridgeError: Nobody answers there.
+        AddressError: The server's token cannot be read.
     """
 
-    def __init__(self, address: Address, timeout: float) -> None:
-        self.exchange = Exchange(str(address))
-        self._server = str(address)
+    def __init__(self, address: Address, timeout: float, token: str | None = None) -> None:
+        self.server = str(address)
+        self.exchange = Exchange(self.server)
+        self._token = token or address.token()
         self._timeout = timeout
         try:
             self._socket = address.connect(min(timeout, CONNECT_SECONDS))
         except OSError as error:
-            raise unreachable(self._server, error) from None
+            raise unreachable(self.server, error) from None
         self._socket.setblocking(False)
         self._buffer = memoryview(bytearray(_RECEIVE_BYTES))
         self._unsent = bytearray()
@@ -57,24 +61,28 @@ class Link:
         #: Held by the thread that receives; nobody waits for it.
         self._receiving = threading.Lock()
 
-    def greet(self, token: str) -> None:
+    def greet(self) -> None:
         """Say who we are; with a token both sides prove first that they know it.
 
         Raises:
             BridgeError: The server refused the client, does not know the token, or is gone.
         """
-        if self.ask(self.exchange.hello, token).type == Type.CHALLENGE:
+        if self.ask(self.exchange.hello, self._token).type == Type.CHALLENGE:
             self.ask(self.exchange.prove)
 
-    def open(self, message: Open, token: str) -> Opened:
-        """Say who we are and open the stream.
+    def open(self, message: Open) -> Opened:
+        """Say who we are and open the stream; the connection ends where that fails.
 
         Raises:
             BridgeError: The server refused the client, or is gone.
             QueryError, ModeError, BundleError, ValueError: It refused the stream.
         """
-        self.greet(token)
-        opened = self.ask(self.exchange.open, message).message
+        try:
+            self.greet()
+            opened = self.ask(self.exchange.open, message).message
+        except BaseException:
+            self.close()
+            raise
         assert isinstance(opened, Opened)
         return opened
 
@@ -152,9 +160,9 @@ class Link:
             except (BlockingIOError, InterruptedError):
                 return
             except OSError as error:
-                raise lost(self._server, error.strerror or str(error)) from None
+                raise lost(self.server, error.strerror or str(error)) from None
             if not count:
-                raise lost(self._server, "it closed the connection")
+                raise lost(self.server, "it closed the connection")
             self.exchange.receive(self._buffer[:count])
             if wait and count < len(self._buffer):
                 return
@@ -191,7 +199,7 @@ class Link:
         except OSError as error:
             # The server may have said why before it went.
             self.receive()
-            raise lost(self._server, error.strerror or str(error)) from None
+            raise lost(self.server, error.strerror or str(error)) from None
 
     def _transmit(self, data: bytes) -> None:
         assert self._lock.locked(), "whoever sends holds the lock"
@@ -223,4 +231,4 @@ class Link:
             writable = [self._socket] if write else []
             ready = any(select.select([self._socket], writable, [], self._timeout))
         if not ready:
-            raise lost(self._server, f"no answer for {self._timeout:g} s")
+            raise lost(self.server, f"no answer for {self._timeout:g} s")

@@ -21,7 +21,7 @@ def ask(address: Address, kind: str, timeout: float, token: str | None = None) -
         BridgeError: No server answers there, or it refuses.
         AddressError: The server's token cannot be read.
     """
-    with contextlib.closing(Link(address, timeout)) as link:
-        link.greet(token or address.token())
+    with contextlib.closing(Link(address, timeout, token)) as link:
+        link.greet()
         reply = link.ask(link.exchange.statistics, server=True, prometheus=kind == "prometheus")
     return reply.payload.decode()

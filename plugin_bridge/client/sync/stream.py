@@ -8,7 +8,7 @@ import threading
 import time
 from collections.abc import Callable
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -18,14 +18,12 @@ from audiosep_core.settings import Delta, Queries
 from plugin_bridge.address import AddressError
 from plugin_bridge.client.failures import lost
 from plugin_bridge.client.stream_state import Missing, StreamState
+from plugin_bridge.client.sync.keeper import Keeper
 from plugin_bridge.client.sync.link import Link
 from plugin_bridge.client.timeouts import FIRST_RETRY, LAST_RETRY, MOST_REPLAYS
 from plugin_bridge.live.blocks import like
 from plugin_bridge.protocol.messages import Change, Open, Opened
 from plugin_bridge.protocol.request import StreamRequest
-
-if TYPE_CHECKING:
-    from plugin_bridge.client.sync.client import BridgeClient
 
 
 class BridgeStream(StreamState):
@@ -42,14 +40,14 @@ class BridgeStream(StreamState):
 
     def __init__(
         self,
-        client: BridgeClient,
+        keeper: Keeper,
         request: StreamRequest,
         link: Link,
         opened: Opened,
         missing: Missing = "error",
     ) -> None:
         super().__init__(request, opened, missing)
-        self._client = client
+        self._keeper = keeper
         self._link: Link | None = link
         self._offered: tuple[Link, Opened] | None = None
         self._offering = threading.Lock()
@@ -188,7 +186,7 @@ class BridgeStream(StreamState):
             with contextlib.suppress(BridgeError):
                 self._link.send(self._link.exchange.close)
             self._lose(BridgeError("the stream is closed"))
-        self._client._forget(self)
+        self._keeper.forget(self)
 
     def link_in_use(self) -> Link | None:
         """For the keeper: the connection that may fall silent."""
@@ -231,7 +229,7 @@ class BridgeStream(StreamState):
         if not wait:
             link.receive()
             if link.unsent > self._most_unsent:
-                raise lost(str(self._client.address), "it takes no audio")
+                raise lost(link.server, "it takes no audio")
 
     def _recover(self) -> None:
         """Go on with another server where a render lost one, at the frame that was not answered.
@@ -240,7 +238,7 @@ class BridgeStream(StreamState):
             BridgeError, AddressError: There is none, and that is an error.
             QueryError, ModeError, BundleError, ValueError: It refuses the stream.
         """
-        patience = 0.0 if self._gave_up else self._client.reconnect_seconds
+        patience = 0.0 if self._gave_up else self._keeper.patience
         until, pause, lost = time.monotonic() + patience, FIRST_RETRY, 0
         while self._link is None:
             if self._abandoned.is_set():
@@ -267,16 +265,15 @@ class BridgeStream(StreamState):
 
     def _open(self, request: StreamRequest) -> tuple[Link, Opened]:
         """A connection with the stream on it, unless somebody abandons it meanwhile."""
-        try:
-            return self._client._open(request.message(), self._try)
-        finally:
-            self._trying = None
-
-    def _try(self, link: Link) -> None:
+        link = self._keeper.connect()
         # Who abandons sets the event, then looks at the link; here it is the other way round.
         self._trying = link
         if self._abandoned.is_set():
             link.abort()
+        try:
+            return link, link.open(request.message())
+        finally:
+            self._trying = None
 
     def _restarted(self, origin: int = 0) -> None:
         super()._restarted(origin)
@@ -338,7 +335,7 @@ class BridgeStream(StreamState):
         self._seek()
 
     def _seek(self) -> None:
-        self._client._lost_one()
+        self._keeper.wake()
 
     def _say_change(self, change: Change) -> int | None:
         sequence: int | None = self._try_link(lambda link: link.send(link.exchange.change, change))

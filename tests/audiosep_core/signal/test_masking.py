@@ -8,7 +8,7 @@ import pytest
 from audiosep_core.model.config import SeparatorConfig
 from audiosep_core.signal.masking import Masker
 from audiosep_core.signal.selection import Selection
-from audiosep_core.signal.timeline import Change
+from audiosep_core.signal.timeline import Transition
 from audiosep_core.signal.windows import Windows
 
 CONFIG = SeparatorConfig(name="toy", n_fft=1024, hop_length=320, widths=(1,) * 6)
@@ -44,7 +44,9 @@ MAGNITUDE = np.ones((32, CONFIG.bins), np.float32)
 def test_strength_changes_at_its_frame_and_costs_no_row():
     network = Constant()
     masker = Masker(network, selection(0.5), Windows(32, 0, 0))
-    masker.change(Change(selection(0.5, strength=2.0), at=3700, touches=37, heard=40, released=44))
+    masker.change(
+        Transition(selection(0.5, strength=2.0), at=3700, touches=37, heard=40, released=44)
+    )
     first, second = masker.push(np.concatenate([MAGNITUDE, MAGNITUDE]), last=False)
     assert (first[key(0.5)][0].real == 0.5).all()
     assert (second[key(0.5)][0][:8].real == 0.5).all()
@@ -55,7 +57,7 @@ def test_strength_changes_at_its_frame_and_costs_no_row():
 def test_a_query_is_asked_from_the_hop_of_its_frame_until_it_has_faded():
     network = Constant()
     masker = Masker(network, selection(1.0), Windows(32, 0, 0))
-    masker.change(Change(selection(0.25), at=6200, touches=62, heard=65, released=70))
+    masker.change(Transition(selection(0.25), at=6200, touches=62, heard=65, released=70))
     hops = masker.push(np.concatenate([MAGNITUDE] * 4), last=False)
     assert [set(hop) for hop in hops] == [
         {key(1.0)},
@@ -109,6 +111,8 @@ def test_until_something_is_separated_the_mixture_passes(strength):
 def test_a_late_negative_query_takes_nothing_out():
     masker = Masker(Silent(1), selection(0.25), Windows(32, 0, 0))
     masker.push(MAGNITUDE, last=False)
-    masker.change(Change(without(0.25, negative=0.75), at=3200, touches=32, heard=32, released=32))
+    masker.change(
+        Transition(without(0.25, negative=0.75), at=3200, touches=32, heard=32, released=32)
+    )
     (hop,) = masker.push(MAGNITUDE, last=False)
     assert (hop[key(0.25)][0].real == 0.25).all()

@@ -208,7 +208,7 @@ def test_idle_connections_are_kept(fake, music):
     with BridgeClient(socket=server.address.path) as client:
         stream = client.open("drums", RATE, 2)
         stream._link.exchange.idle_seconds = 0.03
-        client._lost_one()
+        client._keeper.wake()
         for _ in range(3):
             assert pings.acquire(timeout=60)
         assert stream.connected

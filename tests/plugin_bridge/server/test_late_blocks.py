@@ -15,7 +15,7 @@ from plugin_bridge.protocol.request import StreamRequest
 from plugin_bridge.protocol.server_side import Block, ServerProtocol
 from plugin_bridge.server import stream as stream_module
 from plugin_bridge.server.engines import ServedModel
-from plugin_bridge.server.memory import Memory
+from plugin_bridge.server.memory import MemoryBudget
 from plugin_bridge.server.stream import Outlet, ServedStream
 
 RATE, SLACK = 48_000, 4800
@@ -40,7 +40,9 @@ def test_late_blocks_are_counted(local, monkeypatch, contract, late):
     model = ServedModel(local, "mini")
     protocol = ServerProtocol(Limits(), Welcome(0, "test", "mini", {}))
     request = StreamRequest(Settings("drums"), StreamFormat(RATE, 1), contract, SLACK)
-    stream = ServedStream(1, request, model, Outlet(protocol, send, fail, fail), Memory(1 << 30))
+    stream = ServedStream(
+        1, request, model, Outlet(protocol, send, fail, fail), MemoryBudget(1 << 30)
+    )
     try:
         for number in range(6):
             block = Block(1, number, np.zeros((1, 64), np.float32))

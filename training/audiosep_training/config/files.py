@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from audiosep_core.model.config import CONFIGS, NetworkConfig, network_config
-from audiosep_core.plain import FieldError, build
+from audiosep_core.plain import FieldError, from_plain
 from audiosep_training import toml
 from audiosep_training.config.schema import ConfigError, TrainingConfig
 
@@ -81,7 +81,7 @@ def _build(values: dict[str, Any], file: str) -> TrainingConfig:
     network = values.pop("network", {})
     _require(isinstance(network, dict), file, "network", "must be a section")
     try:
-        built = build(TrainingConfig, values)
+        built = from_plain(TrainingConfig, values)
     except FieldError as error:
         raise ConfigError(f"{file}: {error}") from None
     config = dataclasses.replace(built, network=_network(network, file, built.name))

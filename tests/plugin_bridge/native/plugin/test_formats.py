@@ -52,5 +52,5 @@ def test_another_dpf_is_refused(tmp_path):
     path = dpf / "distrho" / "src" / "DistrhoPluginVST3.cpp"
     path.write_text(path.read_text().replace("V3_PREFETCH, V3_OFFLINE", "V3_OFFLINE"))
     with pytest.raises(UsageError, match="is not that of DPF"):
-        bundles.build(tmp_path / "build", dpf)
+        bundles.build_plugin(tmp_path / "build", dpf)
     assert not (tmp_path / "build" / "dpf").exists()

@@ -22,7 +22,7 @@ from audiosep_training.evaluation.measures.speech_quality import composite, segm
 from audiosep_training.evaluation.sets.layouts import SPEECH_RATE
 
 
-class Result:
+class Estimate:
     """An estimate beside what it should be.
 
     Args:
@@ -108,7 +108,7 @@ class Metric:
     """
 
     title: str
-    measure: Callable[[Result], float]
+    measure: Callable[[Estimate], float]
     decimals: int = 2
     package: str = ""
 
@@ -178,6 +178,6 @@ def measure(
     towers: str = "",
 ) -> dict[str, float | None]:
     """The metrics of one estimate; None where one is undefined, as PESQ without speech is."""
-    result = Result(sounds, estimate, query, towers)
+    result = Estimate(sounds, estimate, query, towers)
     values = {name: METRICS[name].measure(result) for name in metrics}
     return {name: value if np.isfinite(value) else None for name, value in values.items()}

@@ -115,7 +115,7 @@ def _classes(recordings: Sequence[Recording]) -> dict[str, list[Recording]]:
 
 
 @dataclasses.dataclass(frozen=True)
-class Recipe:
+class SetRecipe:
     """How a set is made of a raw corpus.
 
     Attributes:
@@ -131,20 +131,20 @@ class Recipe:
     backgrounds: tuple[str, ...] = ("noise_wav",)
 
 
-RECIPES: dict[str, Recipe] = {
-    "audioset": Recipe(("caption",), read_audioset, ten_targets_a_class),
-    "vggsound": Recipe(("caption",), read_vggsound, ten_backgrounds),
-    "audiocaps": Recipe(("caption", "labels"), read_audiocaps, each_caption),
+RECIPES: dict[str, SetRecipe] = {
+    "audioset": SetRecipe(("caption",), read_audioset, ten_targets_a_class),
+    "vggsound": SetRecipe(("caption",), read_vggsound, ten_backgrounds),
+    "audiocaps": SetRecipe(("caption", "labels"), read_audiocaps, each_caption),
     # Two clips of at least 15 s cover any target of at most 30 s.
-    "clotho": Recipe(
+    "clotho": SetRecipe(
         ("caption",),
         read_clotho,
         functools.partial(each_caption, backgrounds=2),
         ("noise_wav1", "noise_wav2"),
     ),
-    "esc50": Recipe(("caption",), read_esc50, each_caption),
-    "music": Recipe(("caption",), read_music, each_other_class),
-    "audiocaps-mini": Recipe(("label", "caption", "new_caption"), None, each_caption),
+    "esc50": SetRecipe(("caption",), read_esc50, each_caption),
+    "music": SetRecipe(("caption",), read_music, each_other_class),
+    "audiocaps-mini": SetRecipe(("label", "caption", "new_caption"), None, each_caption),
 }
 
 

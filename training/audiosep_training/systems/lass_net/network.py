@@ -101,7 +101,7 @@ class TextEmbedder(nn.Module):
         return self.linear_layer(hidden.last_hidden_state[:, 0])
 
 
-class Film(nn.Module):
+class FiLM(nn.Module):
     """A condition to a shift of every channel."""
 
     def __init__(self, condition_size: int, channels: int) -> None:
@@ -126,13 +126,13 @@ class ConvBlock(nn.Module):
         self.bn1 = nn.BatchNorm2d(inputs)
         self.bn2 = nn.BatchNorm2d(outputs)
         self.conv1 = _conv(nn.Conv2d(inputs, outputs, 3, padding=1, bias=False))
-        self.film1 = Film(condition_size, outputs)
+        self.film1 = FiLM(condition_size, outputs)
         self.conv2 = _conv(nn.Conv2d(outputs, outputs, 3, padding=1, bias=False))
-        self.film2 = Film(condition_size, outputs)
+        self.film2 = FiLM(condition_size, outputs)
         self.shortcut: nn.Conv2d | None = None
         if inputs != outputs:
             self.shortcut = _conv(nn.Conv2d(inputs, outputs, 1))
-            self.film_res = Film(condition_size, outputs)
+            self.film_res = FiLM(condition_size, outputs)
 
     def forward(self, x: Tensor, condition: Tensor) -> Tensor:
         """(batch, inputs, frames, bins) to (batch, outputs, frames, bins)."""

@@ -14,7 +14,7 @@ from audiosep_training.config.schema import TrainingConfig
 from audiosep_training.data.batches import Batch
 from audiosep_training.query_encoders.opening import existing
 from audiosep_training.systems.lass_net.network import LassNet
-from audiosep_training.systems.lass_net.tokens import Tokens, read_vocabulary
+from audiosep_training.systems.lass_net.tokens import Tokens, read_word_pieces
 from audiosep_training.systems.recipe import Ask, Recipe
 
 _FOLDER = "the folder of BERT-mini"
@@ -71,7 +71,7 @@ def open_recipe(config: TrainingConfig) -> LassRecipe:
         CheckpointError: It holds no BERT.
     """
     folder = existing(config.query.checkpoint, "query.checkpoint", _FOLDER)
-    tokens = Tokens(read_vocabulary(folder))
+    tokens = Tokens(read_word_pieces(folder))
     try:
         published = transformers.BertModel.from_pretrained(str(folder), local_files_only=True)
     except (OSError, ValueError) as error:
@@ -99,7 +99,7 @@ def open_ask(network: LassNet, stored: Mapping[str, Any], options: Mapping[str, 
         CheckpointError: There is no vocabulary.
     """
     if "text" in options:
-        tokens = Tokens(read_vocabulary(Path(options["text"])))
+        tokens = Tokens(read_word_pieces(Path(options["text"])))
     elif "vocabulary" in stored:
         tokens = Tokens(stored["vocabulary"])
     else:

@@ -41,7 +41,7 @@ class Tokens:
         return ids, seen
 
 
-def read_vocabulary(folder: Path) -> list[str]:
+def read_word_pieces(folder: Path) -> list[str]:
     """The word pieces of ``vocab.txt``.
 
     Raises:

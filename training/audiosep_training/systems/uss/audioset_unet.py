@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from audiosep_training.systems.base import Spectra, System
-from audiosep_training.systems.uss.panns import CLASSES, SAMPLE_RATE
+from audiosep_training.systems.uss.panns import CLASS_COUNT, SAMPLE_RATE
 
 _WINDOW, _HOP = 1024, 320
 _BINS = _WINDOW // 2 + 1
@@ -32,7 +32,7 @@ class AudioSetUNet(System):
     """
 
     sample_rate = SAMPLE_RATE
-    condition_size = CLASSES
+    condition_size = CLASS_COUNT
     condition = "probabilities"
 
     def __init__(self, widths: Sequence[int] = _WIDTHS) -> None:
@@ -87,8 +87,8 @@ class _Block(nn.Module):
         self.conv2 = nn.Conv2d(outputs, outputs, 3, padding=1, bias=False)
         self.bn1 = nn.BatchNorm2d(outputs)
         self.bn2 = nn.BatchNorm2d(outputs)
-        self.shift1 = nn.Linear(CLASSES, outputs)
-        self.shift2 = nn.Linear(CLASSES, outputs)
+        self.shift1 = nn.Linear(CLASS_COUNT, outputs)
+        self.shift2 = nn.Linear(CLASS_COUNT, outputs)
 
     def forward(self, x: Tensor, condition: Tensor) -> Tensor:
         """(batch, inputs, frames, bins) to (batch, outputs, frames, bins)."""

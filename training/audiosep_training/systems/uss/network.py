@@ -17,11 +17,11 @@ from torch.nn import functional as F
 from audiosep_core.model import network as audiosep
 from audiosep_core.model.config import SeparatorConfig
 from audiosep_training.systems.base import System, fitted
-from audiosep_training.systems.uss.panns import CLASSES, EMBEDDING_SIZE, SAMPLE_RATE
+from audiosep_training.systems.uss.panns import CLASS_COUNT, EMBEDDING_SIZE, SAMPLE_RATE
 
 #: What the separator is asked by, and how many values that has: PANNs' embedding of a sound
 #: ("emb" in the released code), or its probabilities of AudioSet's classes ("at_soft").
-CONDITIONS = {"embedding": EMBEDDING_SIZE, "probabilities": CLASSES}
+CONDITIONS = {"embedding": EMBEDDING_SIZE, "probabilities": CLASS_COUNT}
 
 
 class UssResUNet30(audiosep.SeparatorNetwork, System):

@@ -17,10 +17,10 @@ from torch.nn import functional as F
 from transformers.audio_utils import mel_filter_bank
 
 from audiosep_core.model.checkpoint import CheckpointError, load_weights, read_checkpoint
-from audiosep_core.model.network import FourierKernels
+from audiosep_core.model.fourier_kernels import FourierKernels
 
 SAMPLE_RATE = 32_000
-CLASSES = 527
+CLASS_COUNT = 527
 EMBEDDING_SIZE = 2048
 _WINDOW, HOP = 1024, 320
 _MELS = 64
@@ -30,7 +30,7 @@ _LAST_OF_BLOCK = re.compile(r"conv_block\d\.conv2\.weight")
 _WIDTHS = (64, 128, 256, 512, 1024, EMBEDDING_SIZE)
 
 
-class Tags(NamedTuple):
+class Tagging(NamedTuple):
     """What :class:`Cnn14` says of sounds.
 
     Attributes:
@@ -62,7 +62,7 @@ class Cnn14(nn.Module):
         classes: What is told apart.
     """
 
-    def __init__(self, widths: Sequence[int] = _WIDTHS, classes: int = CLASSES) -> None:
+    def __init__(self, widths: Sequence[int] = _WIDTHS, classes: int = CLASS_COUNT) -> None:
         super().__init__()
         self.spectrogram_extractor = _Spectrogram()
         self.logmel_extractor = _LogMel()
@@ -73,13 +73,13 @@ class Cnn14(nn.Module):
         self.fc1 = nn.Linear(widths[-1], widths[-1])
         self.fc_audioset = nn.Linear(widths[-1], classes)
 
-    def forward(self, audio: Tensor) -> Tags:
+    def forward(self, audio: Tensor) -> Tagging:
         """(batch, samples) float32 at 32 kHz, half a window at least, to tags."""
         x = self._features(audio)
         x = F.dropout(x.amax(2) + x.mean(2), 0.5, self.training)
         x = F.relu(self.fc1(x))
         embedding = F.dropout(x, 0.5, self.training)
-        return Tags(embedding, torch.sigmoid(self.fc_audioset(x)))
+        return Tagging(embedding, torch.sigmoid(self.fc_audioset(x)))
 
     def _features(self, audio: Tensor) -> Tensor:
         """(batch, samples) to (batch, channels, frames / 32), averaged over frequency."""
