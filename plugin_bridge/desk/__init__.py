@@ -11,5 +11,5 @@
 
 Imports: audiosep_core.demo, audiosep_core.files, audiosep_core.model,
 audiosep_core.separator, audiosep_core.settings, audiosep_core.signal, plugin_bridge.live;
-gradio, numpy, soundfile.
+gradio, numpy, starlette.
 """
