@@ -21,6 +21,9 @@ from audiosep_training.evaluation.measures.bss_eval import bss_sdr
 from audiosep_training.evaluation.measures.speech_quality import composite, segmental_snr
 from audiosep_training.evaluation.sets.layouts import SPEECH_RATE
 
+#: Of the mixture's power: less counts as silence.
+_LEAST_SHARE = 1e-12
+
 
 class Estimate:
     """An estimate beside what it should be.
@@ -113,6 +116,14 @@ class Metric:
     package: str = ""
 
 
+def _attenuation(mixture: NDArray[np.float32], estimate: NDArray[np.float32]) -> float:
+    """By how many dB an estimate lies under the mixture; 120 for silence."""
+    powers = [float(np.square(sound, dtype=np.float64).mean()) for sound in (mixture, estimate)]
+    if not powers[0]:
+        return float("nan")
+    return 10 * float(np.log10(powers[0] / max(powers[1], powers[0] * _LEAST_SHARE)))
+
+
 METRICS: dict[str, Metric] = {
     "sdri": Metric("SDRi dB", lambda it: sdr_improvement(it.target, it.estimate, it.mixture)),
     "si_sdr": Metric("SI-SDR dB", lambda it: si_sdr(it.target, it.estimate)),
@@ -123,6 +134,7 @@ METRICS: dict[str, Metric] = {
     "csig": Metric("CSIG", lambda it: it.composite[0], package="pesq"),
     "cbak": Metric("CBAK", lambda it: it.composite[1], package="pesq"),
     "covl": Metric("COVL", lambda it: it.composite[2], package="pesq"),
+    "attenuation": Metric("attenuation dB", lambda it: _attenuation(it.mixture, it.estimate)),
     "clapscore": Metric("CLAPScore", lambda it: it.clap_score(), decimals=3),
     "ssnr": Metric("SSNR dB", lambda it: segmental_snr(*it.speech, SPEECH_RATE)),
 }

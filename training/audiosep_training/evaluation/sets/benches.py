@@ -154,6 +154,14 @@ BENCHES: dict[str, Bench] = {
         count=400,
         choices=("split", "paraphrases", "seconds", "seed"),
     ),
+    "absent": Bench(
+        "Our own held-out mixtures, asked for what is not in them.",
+        _DRAWN,
+        drawn.absent,
+        metrics=("attenuation",),
+        count=400,
+        choices=("split", "seconds", "seed"),
+    ),
     "speech-enhancement": Bench(
         "Our own held-out speakers in noise at 0 to 15 dB.",
         _DRAWN,

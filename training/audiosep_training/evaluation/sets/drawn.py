@@ -46,6 +46,29 @@ def corpus(options: SetOptions) -> Iterator[Item]:
         yield _item(number, target.domain, query, mixture.mixture, target.audio)
 
 
+def absent(options: SetOptions) -> Iterator[Item]:
+    """The mixtures of :func:`corpus`, each asked for what is not in it; grouped by what that is.
+
+    A class is asked for that none of the mixture's could be taken for; the target is silence.
+    """
+    if not _is_corpus(options.data):
+        yield from stems(options)
+        return
+    samples = round(options.seconds * SAMPLE_RATE)
+    sounds = _open(options.data)
+    asked = [sounds.named(label) for label in sounds.classes()]
+    rng = np.random.default_rng(options.seed)
+    mixtures = held_out(sounds, options.count, samples, options.seed, options.split)
+    for number, (mixture, _) in enumerate(_possible(mixtures)):
+        inside = {source.label for source in mixture.sources}
+        # Music may hold any instrument.
+        near = inside | {"music"}.union(*(sounds.named(label).confusable for label in inside))
+        others = [sound for sound in asked if sound.name not in near]
+        sound = others[rng.integers(len(others))]
+        query = sound.phrases[0]
+        yield _item(number, sound.domain, query, mixture.mixture, np.zeros_like(mixture.mixture))
+
+
 def speech_enhancement(options: SetOptions) -> Iterator[Item]:
     """Held-out speakers in noise at 0, 5, 10 and 15 dB, grouped by that ratio.
 
