@@ -33,8 +33,8 @@ int main(void) {
     if (!c) return 2;
     /* From here on the connection is this thread's. */
     STORE(c->stop, 1);
-    waker_wake(c->wake);
-    pthread_join(c->thread, NULL);
+    waker_wake(&c->wake);
+    thread_join(c->thread);
     check_clocks(c);
     while (fread(head, 1, sizeof head, stdin) == sizeof head) {
         connection *l = &c->link;
