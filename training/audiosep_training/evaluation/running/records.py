@@ -13,6 +13,7 @@ from typing import TextIO
 
 from audiosep_core import atomic
 from audiosep_core.errors import AudioFileError, AudioPathError
+from audiosep_core.plain import from_plain
 
 FILE = "scores.jsonl"
 
@@ -113,8 +114,8 @@ class ScoreFile:
         text = path.read_text(encoding="utf-8", errors="replace")
         for line in text.splitlines():
             try:
-                record = Record(**json.loads(line))
-            except (ValueError, TypeError):
+                record = from_plain(Record, json.loads(line))
+            except ValueError:
                 # The last line of a run that was killed while writing it.
                 continue
             self._known[record.question] = record
