@@ -317,7 +317,8 @@ def build(
     """Make the evaluation set BENCH from a raw corpus, in the layout that evaluation reads.
 
     Two recordings of other classes are mixed as the paper mixes them, the same ones for the same
-    seed: at 0 dB; of VGGSound each at a loudness of its own, from -35 to -25 LUFS; of AudioSet the
+    seed: at 0 dB; of VGGSound each at a loudness of its own (from -35 to -25 LUFS, a range that
+    is ours where no table names the files); of AudioSet the
     two seconds that --detector finds (speech-enhancement: at 0 to 15 dB). Clips that are missing
     are left out and listed in DIR/missing.txt.
 
