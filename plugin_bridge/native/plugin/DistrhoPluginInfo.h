@@ -21,6 +21,8 @@
 #define DISTRHO_PLUGIN_HAS_UI AUDIOSEP_EDITOR
 /* The editor asks the plug-in itself for the words of its state. */
 #define DISTRHO_PLUGIN_WANT_DIRECT_ACCESS AUDIOSEP_EDITOR
+/* Program changes choose a prompt. */
+#define DISTRHO_PLUGIN_WANT_MIDI_INPUT 1
 #define DISTRHO_PLUGIN_WANT_LATENCY 1
 #define DISTRHO_PLUGIN_WANT_STATE 1
 #define DISTRHO_PLUGIN_WANT_FULL_STATE 1

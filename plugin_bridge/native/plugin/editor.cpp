@@ -92,9 +92,8 @@ public:
 protected:
     void parameterChanged(uint32_t index, float value) override {
         if (index >= kParameters) return;
-        const bool other = index == kPrompt && value != values_[kPrompt];
+        if (index == kPrompt) show_prompt(value);
         values_[index] = value;
-        if (other) show_slot();
         repaint();
     }
 
@@ -107,6 +106,10 @@ protected:
     void uiIdle() override {
         const AudioSepPlugin *plugin = this->plugin();
         if (!plugin) return;
+        /* Hosts do not tell what MIDI has chosen. */
+        const unsigned heard = plugin->prompt();
+        if (heard != heard_) show_prompt(float(heard + 1));
+        heard_ = heard;
         const Status now = plugin->status();
         if (now.light == status_.light && now.reason == status_.reason) return;
         status_ = now;
@@ -202,7 +205,7 @@ protected:
             case '\r':
             case '\n': commit(); break;
             case '\t': commit(), focus_ = Field((focus_ + 1) % kFields); break;
-            case kKeyEscape: show_slot(), focus_ = kFields; break;
+            case kKeyEscape: field.set(words_.get(key(focus_))), focus_ = kFields; break;
             default: break;
             }
         }
@@ -227,22 +230,36 @@ private:
                                : kFieldKeys[field] + std::to_string(slot() + 1);
     }
 
+    /* What is being typed stays. */
     void show_slot() {
-        for (unsigned i = 0; i < kFields; ++i) fields_[i].set(words_.get(key(i)));
+        for (unsigned i = 0; i < kFields; ++i)
+            if (!fields_[i].edited()) fields_[i].set(words_.get(key(i)));
     }
 
-    /* The plug-in hears of a text when it is complete: Return, Tab, or a click elsewhere. */
+    /* The plug-in hears of a text when it is complete: Return, Tab, a click elsewhere, or another
+     * slot. */
     void commit() {
-        if (focus_ == kFields || fields_[focus_].text() == words_.get(key(focus_))) return;
+        if (focus_ == kFields || !fields_[focus_].edited()) return;
         words_.set(key(focus_), fields_[focus_].text());
+        fields_[focus_].keep();
         setState(key(focus_).c_str(), words_.get(key(focus_)).c_str());
+    }
+
+    /* Whoever chose it, the host, MIDI or a click. What is typed next would be another slot's. */
+    void show_prompt(float value) {
+        if (value == values_[kPrompt]) return;
+        commit();
+        if (focus_ != kModel) focus_ = kFields;
+        values_[kPrompt] = value;
+        show_slot();
+        repaint();
     }
 
     void shortcut(TextField &field, uint key) {
         if (key == 'a') field.select_all();
         if ((key == 'c' || key == 'x') && !field.text().empty())
             getWindow().setClipboard("text/plain", field.text().c_str(), field.text().size() + 1);
-        if (key == 'x') field.set("");
+        if (key == 'x') field.clear();
         size_t size = 0;
         if (key == 'v')
             if (const void *data = getWindow().getClipboard(size))
@@ -253,8 +270,8 @@ private:
         editParameter(index, true);
         setParameterValue(index, value);
         editParameter(index, false);
+        if (index == kPrompt) show_prompt(value);
         values_[index] = value;
-        if (index == kPrompt) show_slot();
     }
 
     void drag(float x) {
@@ -375,6 +392,7 @@ private:
     audiosep::Words words_;
     TextField fields_[kFields];
     Field focus_ = kFields;
+    unsigned heard_ = kPrompts; /* the slot that the plug-in played when it was last asked */
     uint32_t dragged_ = kParameters;
     Status status_;
 

@@ -30,6 +30,8 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 constexpr std::chrono::seconds kBetweenTries(10);
+/* A look is a connection, which one that hangs does not take out of its queue. */
+constexpr std::chrono::seconds kBetweenLooks(1);
 
 std::string variable(const char *name) {
     const char *value = std::getenv(name);
@@ -163,11 +165,17 @@ Launch launch_server() {
     static std::string tried;
     static Clock::time_point last;
     static Launch outcome = Launch::Waiting;
+    static Clock::time_point looked = Clock::now() - kBetweenLooks;
+    static bool there = false;
     const std::lock_guard<std::mutex> lock(mutex);
+    if (Clock::now() - looked >= kBetweenLooks) {
+        there = somebody_listens();
+        looked = Clock::now();
+    }
+    if (there) return Launch::Waiting;
     const std::string path = program();
     if (path.empty()) return Launch::Unknown;
     if (path == tried && Clock::now() - last < kBetweenTries) return outcome;
-    if (somebody_listens()) return Launch::Waiting;
     tried = path;
     last = Clock::now();
     outcome = start(path) ? Launch::Waiting : Launch::Failed;

@@ -41,6 +41,7 @@ struct Health {
     bool connected = false;
     bool refused = false; /* by a server that will not think better of it */
     uint64_t late = 0;   /* frames whose answer was late, or made with masks that stood in */
+    uint64_t dry = 0;    /* frames that had no answer when they were played */
     uint64_t failed = 0; /* frames of the last bounce that nobody separated */
     std::string error;
 };

@@ -10,6 +10,9 @@
    and CLAP's steady time goes on while the transport jumps. In LV2 it may lie before 0.
 5. VST3: what is typed into the editor arrives as it is, beyond ASCII too (``utf16.hpp``).
 6. VST3: a host that sets a state is not told to look at it anew: Ardour 7 would wait for itself.
+7. Program changes. VST3: MIDI comes without the 2080 parameters that DPF makes of its controllers;
+   a hidden parameter is flagged for program changes (``program_list.hpp``). A host hears of a
+   prompt slot that MIDI or that parameter has chosen, in CLAP and VST3, and shows slots by name.
 
 Each place is named by a line of DPF; another DPF, in which one is missing, is refused.
 """
@@ -19,6 +22,10 @@ from __future__ import annotations
 import shutil
 import sys
 from pathlib import Path
+
+_VST3, _CLAP = "distrho/src/DistrhoPluginVST3.cpp", "distrho/src/DistrhoPluginCLAP.cpp"
+#: A host's values are read before and behind a block.
+_TWICE = "                const v3_param_id rindex = v3_cpp_obj(queue)->get_param_id(queue);\n"
 
 #: File, the line(s) looked for, what comes instead; "{}" is what was found.
 CHANGES = [
@@ -37,17 +44,17 @@ CHANGES = [
         "    {{\n        fPlugin->parameterPoint(index, value, frame);\n    }}\n\n{}",
     ),
     (
-        "distrho/src/DistrhoPluginVST3.cpp",
+        _VST3,
         "process_mode can be V3_REALTIME, V3_PREFETCH, V3_OFFLINE\n",
         "{}        fPlugin.setOffline(setup->process_mode == V3_OFFLINE);\n",
     ),
     (
-        "distrho/src/DistrhoPluginVST3.cpp",
+        _VST3,
         "        // activate plugin if not done yet\n",
         "        fPlugin.setOffline(data->process_mode == V3_OFFLINE);\n\n{}",
     ),
     (
-        "distrho/src/DistrhoPluginVST3.cpp",
+        _VST3,
         "                // if there are any parameter changes at frame 0, handle them here\n",
         "                for (int32_t j = 0, pcount = v3_cpp_obj(queue)->get_point_count(queue);"
         " j < pcount; ++j)\n"
@@ -62,19 +69,19 @@ CHANGES = [
         "                }}\n\n{}",
     ),
     (
-        "distrho/src/DistrhoPluginVST3.cpp",
+        _VST3,
         "                for (int32_t j = 0; j < data->outputs->num_channels; ++j)\n",
         "                for (int32_t b = 0; b < data->num_output_buses; ++b)\n"
         "                for (int32_t j = 0; j < data->outputs[b].num_channels; ++j)\n",
     ),
     (
-        "distrho/src/DistrhoPluginVST3.cpp",
+        _VST3,
         "                    while (!fEnabledOutputs[i] && i < DISTRHO_PLUGIN_NUM_OUTPUTS)\n"
         "                        outputs[i++] = fDummyAudioBuffer;\n\n",
         "",
     ),
     (
-        "distrho/src/DistrhoPluginVST3.cpp",
+        _VST3,
         "                    outputs[i++] = data->outputs->channel_buffers_32[j];\n",
         # Hosts also list buses that are off.
         "                    outputs[i] = fEnabledOutputs[i]"
@@ -84,14 +91,14 @@ CHANGES = [
         "                    ++i;\n",
     ),
     (
-        "distrho/src/DistrhoPluginVST3.cpp",
+        _VST3,
         "        if (fComponentHandler != nullptr)\n"
         "            v3_cpp_obj(fComponentHandler)->restart_component("
         "fComponentHandler, V3_RESTART_PARAM_VALUES_CHANGED);\n\n",
         "",
     ),
     (
-        "distrho/src/DistrhoPluginVST3.cpp",
+        _VST3,
         "            if (ctx->state & V3_PROCESS_CTX_PROJECT_TIME_VALID)\n"
         "                fTimePosition.frame = ctx->project_time_in_samples;\n"
         "            else if (ctx->state & V3_PROCESS_CTX_CONT_TIME_VALID)\n"
@@ -99,14 +106,14 @@ CHANGES = [
         "            fTimePosition.frame = ctx->project_time_in_samples;\n",
     ),
     (
-        "distrho/src/DistrhoPluginCLAP.cpp",
+        _CLAP,
         "            fTimePosition.frame = process->steady_time >= 0 ? process->steady_time : 0;\n",
         "            if (transport->flags & CLAP_TRANSPORT_HAS_SECONDS_TIMELINE)\n"
         "                fTimePosition.frame = std::llround("
         "double(transport->song_pos_seconds) / CLAP_SECTIME_FACTOR * fPlugin.getSampleRate());\n",
     ),
     (
-        "distrho/src/DistrhoPluginCLAP.cpp",
+        _CLAP,
         "        fPlugin.setParameterValue(event->param_id, event->value);\n",
         "        if (event->header.time != 0)\n"
         "            fPlugin.setParameterPoint(event->param_id, event->value,"
@@ -114,12 +121,12 @@ CHANGES = [
         "        else\n    {}",
     ),
     (
-        "distrho/src/DistrhoPluginCLAP.cpp",
+        _CLAP,
         "    void deactivate()\n",
         "    void setOffline(const bool offline) {{ fPlugin.setOffline(offline); }}\n\n{}",
     ),
     (
-        "distrho/src/DistrhoPluginCLAP.cpp",
+        _CLAP,
         "static CLAP_ABI const void* clap_plugin_get_extension"
         "(const clap_plugin_t*, const char* const id)\n{{\n",
         "struct clap_render_calls {{\n"
@@ -180,6 +187,102 @@ CHANGES = [
         '                        pluginString += "        lv2:designation lv2:freeWheeling ;\\n";'
         "\n",
     ),
+    (
+        "distrho/src/DistrhoPluginVST.hpp",
+        "   #if DISTRHO_PLUGIN_WANT_PROGRAMS\n    kVst3InternalParameterProgram,\n   #endif\n",
+        "    kVst3InternalParameterProgram,\n",
+    ),
+    (
+        "distrho/src/DistrhoPluginVST.hpp",
+        "    kVst3InternalParameterMidiCC_end = kVst3InternalParameterMidiCC_start + 130*16,\n"
+        "    kVst3InternalParameterCount = kVst3InternalParameterMidiCC_end\n",
+        "    kVst3InternalParameterMidiCC_end = kVst3InternalParameterMidiCC_start - 1,\n"
+        "    kVst3InternalParameterCount = kVst3InternalParameterBaseCount\n",
+    ),
+    (
+        _VST3,
+        "        *id = kVst3InternalParameterMidiCC_start + channel * 130 + cc;\n"
+        "        return V3_TRUE;\n",
+        "        return V3_FALSE;\n        (void)id;\n",
+    ),
+    (
+        _VST3,
+        '#include "travesty/host.h"\n',
+        '{}#include "travesty/unit.h"\n#include "slot_names.hpp"\n#include "words.hpp"\n',
+    ),
+    (
+        _VST3,
+        "    // stuff called for UI creation\n",
+        "    // stuff called for the list of programs\n\n"
+        "    String getStateValue(const char* const key) const\n"
+        "    {{\n        return fPlugin.getStateValue(key);\n    }}\n\n{}",
+    ),
+    (
+        _VST3,
+        _TWICE,
+        "                v3_param_id rindex = v3_cpp_obj(queue)->get_param_id(queue);\n"
+        "                if (rindex == kVst3InternalParameterProgram)\n"
+        "                {{\n"
+        "                    rindex = kVst3InternalParameterCount;\n"
+        "                    fParameterValuesChangedDuringProcessing"
+        "[kVst3InternalParameterBaseCount] = true;\n"
+        "                }}\n",
+    ),
+    (
+        _VST3,
+        "// dpf_edit_controller\n\nstruct dpf_edit_controller : v3_edit_controller_cpp {{\n",
+        '#include "program_list.hpp"\n\n{}',
+    ),
+    (
+        _VST3,
+        "    // cached values\n    v3_component_handler** handler;\n",
+        "    dpf_program_list programs{{vst3}};\n{}",
+    ),
+    (
+        _VST3,
+        "            ++controller->refcounter;\n            *iface = self;\n"
+        "            return V3_OK;\n        }}\n\n",
+        "{}        if (v3_tuid_match(iid, v3_unit_information_iid))\n"
+        "            return controller->programs.give(self, iface);\n\n",
+    ),
+    (
+        _VST3,
+        "        return vst3->getParameterInfo(param_idx, param_info);\n",
+        "        return parameter_info(*vst3, param_idx, param_info);\n",
+    ),
+    *[
+        (_VST3, f"return vst3->{call}(index", f"return vst3->{call}(prompt_for_program(index)")
+        for call in (
+            "getParameterStringForValue",
+            "getParameterValueForString",
+            "normalizedParameterToPlain",
+            "plainParameterToNormalized",
+            "getParameterNormalized",
+            "setParameterNormalized",
+        )
+    ],
+    (
+        _CLAP,
+        '#include "clap/ext/timer-support.h"\n',
+        '{}#include "slot_names.hpp"\n',
+    ),
+    (
+        _CLAP,
+        "                if (fPlugin.isParameterOutputOrTrigger(i))\n                {{\n"
+        "                    value = ",
+        "                if (i == 0 || fPlugin.isParameterOutputOrTrigger(i))\n                {{\n"
+        "                    value = ",
+    ),
+    (
+        _CLAP,
+        "        if (hints & kParameterIsInteger)\n"
+        "            snprintf_i32(display, value, size);\n",
+        "        if (param_id == 0)\n"
+        '            snprintf(display, size, "%d %s", static_cast<int>(value),'
+        " audiosep::slot_name(fPlugin, static_cast<int>(value)).c_str());\n"
+        "        else if (hints & kParameterIsInteger)\n"
+        "            snprintf_i32(display, value, size);\n",
+    ),
 ]
 
 
@@ -191,7 +294,7 @@ def main(source: Path, to: Path) -> None:
         for name, found, instead in CHANGES:
             path = to / name
             text, found = path.read_text(encoding="utf-8"), found.format()
-            if text.count(found) != 1:
+            if text.count(found) != 1 + (found == _TWICE):
                 raise SystemExit(
                     f"{source}/{name} is not that of DPF 1.6 (Debian's dpf-source 1.6+ds): "
                     f"{found.strip()!r} is in it {text.count(found)} times; install that version"

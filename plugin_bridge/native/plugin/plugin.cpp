@@ -10,6 +10,7 @@ USE_NAMESPACE_DISTRHO
 namespace {
 
 constexpr std::chrono::milliseconds kTick(100);
+constexpr unsigned kTicksPerSecond = 10;
 /* Without a server for so long before one is started, and after lateness until it is forgotten. */
 constexpr unsigned kTicksToLaunch = 3, kTicksLate = 30;
 /* Longest wait of a bounce for a server that is being started. */
@@ -128,7 +129,10 @@ void AudioSepPlugin::setParameterValue(uint32_t index, float value) {
 }
 
 void AudioSepPlugin::parameterPoint(uint32_t index, float value, uint32_t frame) {
-    if (point_count_ < kMostPoints) points_[point_count_++] = {index, frame, value};
+    if (point_count_ == kMostPoints) return;
+    uint32_t at = point_count_++;
+    for (; at > 0 && points_[at - 1].frame > frame; --at) points_[at] = points_[at - 1];
+    points_[at] = {index, frame, value};
 }
 
 Format AudioSepPlugin::wanted() const {
@@ -268,9 +272,13 @@ void AudioSepPlugin::look_after(Link &link) {
     values_[kConnected] = health.connected;
     values_[kLate] = float(double(health.late) / rate);
     values_[kFailed] = failed_seconds();
-    late_ticks_ = health.late != heard_late_ ? kTicksLate : late_ticks_ - (late_ticks_ > 0);
-    heard_late_ = health.late;
-    ticks_ = health.connected ? 0 : ticks_ + 1;
+    lonely_ticks_ = health.connected ? 0 : lonely_ticks_ + 1;
+    connected_ticks_ = health.connected ? connected_ticks_ + 1 : 0;
+    /* What came in before the connection has no answer: nobody is late with it. */
+    const bool settled = connected_ticks_ > kTicksPerSecond * (1 + link.latency() / rate);
+    const uint64_t late = health.late + health.dry;
+    late_ticks_ = settled && late != heard_late_ ? kTicksLate : late_ticks_ - (late_ticks_ > 0);
+    heard_late_ = late;
 
     const Prompt selected = words_.prompts[prompt()];
     Status now;
@@ -280,7 +288,7 @@ void AudioSepPlugin::look_after(Link &link) {
         now.reason = late_ticks_ ? "The server answers late: the mixture stands in." : health.error;
     } else {
         Launch launched = Launch::Waiting;
-        if (ticks_ >= kTicksToLaunch && !health.refused) {
+        if (lonely_ticks_ >= kTicksToLaunch && !health.refused) {
             mutex_.unlock();
             launched = launch_server();
             mutex_.lock();
@@ -328,7 +336,15 @@ void AudioSepPlugin::wait_for_server() {
     if (!connected_once_) hopeless_ = true;
 }
 
-void AudioSepPlugin::run(const float **inputs, float **outputs, uint32_t frames) {
+void AudioSepPlugin::take_program_changes(const MidiEvent *events, uint32_t count) {
+    for (const MidiEvent *event = events; event < events + count; ++event)
+        if (event->size > 1 && event->size <= MidiEvent::kDataSize &&
+            (event->data[0] & 0xf0) == 0xc0 && event->data[1] < kPrompts)
+            parameterPoint(kPrompt, float(event->data[1] + 1), event->frame);
+}
+
+void AudioSepPlugin::run(const float **inputs, float **outputs, uint32_t frames,
+                         const MidiEvent *events, uint32_t event_count) {
     take_next();
     if (!playing_) {
         for (uint32_t c = 0; c < DISTRHO_PLUGIN_NUM_OUTPUTS; ++c)
@@ -341,8 +357,7 @@ void AudioSepPlugin::run(const float **inputs, float **outputs, uint32_t frames)
     Link &link = *playing_;
     link.render(offline, connected_once_ && !hopeless_);
     link.transport(getTimePosition().playing, int64_t(getTimePosition().frame));
-    std::sort(points_.begin(), points_.begin() + point_count_,
-              [](const Point &a, const Point &b) { return a.frame < b.frame; });
+    take_program_changes(events, event_count);
     for (uint32_t start = 0, point = 0; start < frames;) {
         for (; point < point_count_ && points_[point].frame <= start; ++point)
             setParameterValue(points_[point].index, points_[point].value);

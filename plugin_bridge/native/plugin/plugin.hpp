@@ -43,6 +43,7 @@ public:
     /* For the editor. */
     audiosep::Words words() const;
     Status status() const;
+    unsigned prompt() const; /* 0 to 7 */
 
 protected:
     const char *getLabel() const override { return "AudioSep"; }
@@ -67,7 +68,8 @@ protected:
     void activate() override;
     void deactivate() override { active_ = false; }
     void sampleRateChanged(double) override { tell_latency(); }
-    void run(const float **inputs, float **outputs, uint32_t frames) override;
+    void run(const float **inputs, float **outputs, uint32_t frames,
+             const DISTRHO::MidiEvent *events, uint32_t event_count) override;
 
 private:
     struct Point {
@@ -78,12 +80,12 @@ private:
 
     audiosep::Format wanted() const;
     unsigned mode() const;
-    unsigned prompt() const;
     bool renders() const;
     audiosep::Levels levels() const;
     std::unique_ptr<audiosep::Link> make_link();
     void tell_latency();
     void take_next();
+    void take_program_changes(const DISTRHO::MidiEvent *events, uint32_t count);
     void wait_for_server();
     float failed_seconds() const;
     void keep();
@@ -94,7 +96,7 @@ private:
     std::atomic<bool> hopeless_{false}; /* neither a server nor a program that would be one */
     std::atomic<uint32_t> latency_{0}, silent_prompts_{0}; /* a bit for each that is not played */
 
-    /* Audio thread. */
+    /* Audio thread. Points of one block, in order; of one frame in the order they came in. */
     audiosep::Link *playing_ = nullptr;
     std::array<Point, kMostPoints> points_;
     uint32_t point_count_ = 0;
@@ -110,7 +112,7 @@ private:
     std::unique_ptr<audiosep::Link> link_, old_;
     Status status_;
     uint64_t heard_late_ = 0;
-    unsigned ticks_ = 0, late_ticks_ = 0;
+    unsigned connected_ticks_ = 0, lonely_ticks_ = 0, late_ticks_ = 0;
     bool quit_ = false;
     std::condition_variable wake_;
     std::thread keeper_;

@@ -21,8 +21,7 @@ size_t behind(const std::string &text, size_t at) {
 
 bool TextField::drop_selection() {
     const bool dropped = all_selected();
-    if (dropped) text_.clear();
-    if (dropped) cursor_ = 0;
+    if (dropped) clear();
     all_ = false;
     return dropped;
 }
@@ -30,7 +29,14 @@ bool TextField::drop_selection() {
 void TextField::set(const std::string &text) {
     text_ = text;
     cursor_ = text.size();
+    all_ = edited_ = false;
+}
+
+void TextField::clear() {
+    text_.clear();
+    cursor_ = 0;
     all_ = false;
+    edited_ = true;
 }
 
 void TextField::insert(const std::string &typed) {
@@ -41,6 +47,7 @@ void TextField::insert(const std::string &typed) {
     drop_selection();
     text_.insert(cursor_, kept);
     cursor_ += kept.size();
+    edited_ = true;
 }
 
 void TextField::backspace() {
@@ -48,11 +55,13 @@ void TextField::backspace() {
     const size_t from = before(text_, cursor_);
     text_.erase(from, cursor_ - from);
     cursor_ = from;
+    edited_ = true;
 }
 
 void TextField::remove() {
     if (drop_selection()) return;
     text_.erase(cursor_, behind(text_, cursor_) - cursor_);
+    edited_ = true;
 }
 
 void TextField::left() {

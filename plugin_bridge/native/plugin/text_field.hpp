@@ -12,9 +12,12 @@ public:
     const std::string &text() const { return text_; }
     size_t cursor() const { return cursor_; } /* in bytes */
     bool all_selected() const { return all_ && !text_.empty(); }
+    bool edited() const { return edited_; } /* typed into since set() or keep() */
 
     void set(const std::string &text);
+    void keep() { edited_ = false; }
     void insert(const std::string &typed); /* control characters are left out */
+    void clear();
     void backspace();
     void remove(); /* what is behind the cursor */
     void left();
@@ -28,7 +31,7 @@ private:
 
     std::string text_;
     size_t cursor_ = 0;
-    bool all_ = false;
+    bool all_ = false, edited_ = false;
 };
 
 } // namespace audiosep

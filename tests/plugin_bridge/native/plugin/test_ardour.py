@@ -134,10 +134,13 @@ def session(built, home, address, monkeypatch):
 
 def _write_presets(vst3, home):
     from plugin_bridge import load_vst3
+    from plugin_bridge.plugin.state import with_texts
 
     folder = home / ".vst3" / "presets" / "AudioSep for the DAW" / "AudioSep"
     folder.mkdir(parents=True)
-    (folder / f"{QUERY}.vstpreset").write_bytes(load_vst3(QUERY, path=vst3).preset_data)
+    saved = load_vst3(QUERY, path=vst3)
+    saved.raw_state = with_texts(saved.raw_state, {"prompt3": "Speech"})
+    (folder / f"{QUERY}.vstpreset").write_bytes(saved.preset_data)
     bundle = home / ".lv2" / "presets.lv2"
     bundle.mkdir(parents=True)
     prefixes = """
@@ -148,7 +151,8 @@ def _write_presets(vst3, home):
         <urn:preset> a pset:Preset ; lv2:appliesTo <urn:audiosep:plugin> ;"""
     manifest = f"{prefixes} rdfs:seeAlso <preset.ttl> ."
     preset = f"""{prefixes} rdfs:label "{QUERY}" ;
-        state:state [ <urn:audiosep:plugin#prompt1> "{QUERY}" ] ."""
+        state:state [ <urn:audiosep:plugin#prompt1> "{QUERY}" ;
+                      <urn:audiosep:plugin#prompt3> "Speech" ] ."""
     (bundle / "manifest.ttl").write_text(manifest)
     (bundle / "preset.ttl").write_text(preset)
 
@@ -208,3 +212,15 @@ def test_strength_is_heard_a_latency_behind_its_automation(session, separated, m
     before, behind = slice(0, turned + late - BLOCK), slice(turned + late + 2 * BLOCK, None)
     np.testing.assert_allclose(out[:, before], softer[:, before], atol=2e-6)
     np.testing.assert_allclose(out[:, behind], harder[:, behind], atol=2e-6)
+
+
+@KINDS
+def test_the_prompt_is_heard_a_latency_behind_its_automation(session, separated, music, kind):
+    """As strength is: masks follow the clock of what comes in."""
+    audio = music(2, 2 * RATE)
+    turned, late = 20_000, 31_519
+    made = session(audio, kind, prompt=[(0, 1), (turned, 1), (turned + 25, 3)])
+    out, first, third = made.export(), separated(audio), separated(audio, "Speech")
+    before, behind = slice(0, turned + late - BLOCK), slice(turned + late + 2 * BLOCK, None)
+    np.testing.assert_allclose(out[:, before], first[:, before], atol=2e-6)
+    np.testing.assert_allclose(out[:, behind], third[:, behind], atol=2e-6)

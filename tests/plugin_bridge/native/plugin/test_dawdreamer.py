@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from plugin_bridge import load_vst3
+from plugin_bridge.plugin.state import with_texts
 
 pytestmark = pytest.mark.slow
 dawdreamer = pytest.importorskip("dawdreamer", exc_type=ImportError)
@@ -20,7 +21,9 @@ def render(built, home, address, monkeypatch, tmp_path):
     """
     monkeypatch.setenv("AUDIOSEP_ADDRESS", str(address))
     bundle, preset = built / "audiosep.vst3", tmp_path / "drums.vstpreset"
-    preset.write_bytes(load_vst3("Drum kit", path=bundle).preset_data)
+    saved = load_vst3("Drum kit", path=bundle)
+    saved.raw_state = with_texts(saved.raw_state, {"prompt3": "Speech"})
+    preset.write_bytes(saved.preset_data)
 
     def run(audio, **automation):
         engine = dawdreamer.RenderEngine(RATE, BLOCK)
@@ -64,3 +67,12 @@ def test_strength_mix_and_output_are_automated(render, separated, music):
     np.testing.assert_allclose(muted, level.astype(np.float32) * target, atol=1e-6)
     harder = render(audio, strength=np.full(RATE, (2 - 0.25) / 3.75))
     np.testing.assert_allclose(harder, separated(audio, strength=2), atol=1e-5)
+
+
+def test_the_prompt_is_automated(render, separated, music):
+    audio = music(2, 2 * RATE)
+    at, back = 40 * BLOCK, 99 * BLOCK
+    frames = np.arange(audio.shape[1])
+    out = render(audio, prompt=2 / 7 * ((frames >= at) & (frames < back)))
+    expected = separated(audio, changes=[(at, "Speech"), (back, "Drum kit")])
+    np.testing.assert_allclose(out, expected, atol=1e-6)

@@ -1,7 +1,5 @@
 """The LV2 in jalv, under a JACK server that has no sound card."""
 
-import os
-import shutil
 import subprocess
 
 import numpy as np
@@ -17,14 +15,19 @@ LATENCY = 31_519
 
 
 class Tape:
-    """Plays a recording to a host and records what comes back, by the transport's clock."""
+    """Plays a recording to a host and records what comes back, by the transport's clock.
 
-    def __init__(self, server, audio):
+    MIDI is a frame to the bytes of its message.
+    """
+
+    def __init__(self, server, audio, midi=None):
         self.audio = np.pad(audio, ((0, 0), (0, LATENCY + RATE)))
+        self.midi = midi or {}
         self.recorded = np.zeros_like(self.audio)
         self._clients = [jack.Client(name, servername=server) for name in ("deck", "recorder")]
         deck, recorder = self._clients
         self.outputs = [deck.outports.register(f"out_{side}") for side in "lr"]
+        self.events = deck.midi_outports.register("events")
         self.inputs = [recorder.inports.register(f"in_{side}") for side in "lr"]
         deck.set_process_callback(self._play)
         recorder.set_process_callback(self._record)
@@ -38,7 +41,12 @@ class Tape:
         return slice(start, start + frames)
 
     def _play(self, frames):
-        part = self.audio[:, self._window(self._clients[0], frames)]
+        window = self._window(self._clients[0], frames)
+        self.events.clear_buffer()
+        for frame in sorted(self.midi):
+            if window.start <= frame < window.stop:
+                self.events.write_midi_event(frame - window.start, self.midi[frame])
+        part = self.audio[:, window]
         for port, channel in zip(self.outputs, part, strict=True):
             port.get_array()[:] = np.pad(channel, (0, frames - len(channel)))
 
@@ -63,34 +71,12 @@ class Tape:
             deck.connect(port, f"{host}:lv2_mixture_{side}")
         for port, side in zip(self.inputs, ("left", "right"), strict=True):
             deck.connect(f"{host}:lv2_target_{side}", port)
+        deck.connect(self.events, f"{host}:lv2_events_in")
 
     def close(self):
         for client in self._clients:
             client.deactivate()
             client.close()
-
-
-@pytest.fixture
-def sound_server(tmp_path, wait_until):
-    """A JACK server of the test's own: its name."""
-    if shutil.which("jackd") is None or shutil.which("jalv") is None:
-        pytest.skip("JACK and jalv are not here (Debian: jackd2, jalv)")
-    name = f"audiosep-{os.getpid()}"
-    command = ["jackd", "--no-realtime", "-n", name, "-d", "dummy", "-r", str(RATE), "-p", "1024"]
-    with (tmp_path / "jack.log").open("wb") as log:
-        server = subprocess.Popen(command, stdout=log, stderr=log)
-
-    def ready():
-        try:
-            jack.Client("probe", no_start_server=True, servername=name).close()
-        except jack.JackError:
-            return False
-        return True
-
-    wait_until(ready)
-    yield name
-    server.terminate()
-    server.wait(60)
 
 
 @pytest.fixture
@@ -106,7 +92,8 @@ def host(built, home, sound_server, address, monkeypatch, wait_until, tmp_path):
         @prefix pset: <http://lv2plug.in/ns/ext/presets#> .
         @prefix state: <http://lv2plug.in/ns/ext/state#> .
         <> a pset:Preset ; lv2:appliesTo <urn:audiosep:plugin> ;
-           state:state [ <urn:audiosep:plugin#prompt1> "Drum kit" ] ."""
+           state:state [ <urn:audiosep:plugin#prompt1> "Drum kit" ;
+                         <urn:audiosep:plugin#prompt3> "Speech" ] ."""
     )
     command = [
         "stdbuf",
@@ -144,12 +131,29 @@ def host(built, home, sound_server, address, monkeypatch, wait_until, tmp_path):
         running.stdin.close()
 
 
-def test_jalv_gives_what_the_engine_gives(sound_server, host, separated, music, wait_until):
+@pytest.fixture
+def play(sound_server, host, wait_until):
+    """What comes out of the host for a mixture, in time with it."""
+
+    def run(audio, midi=None):
+        tape = Tape(sound_server, audio, midi)
+        try:
+            tape.connect(host)
+            return tape.run(wait_until)[:, LATENCY : LATENCY + audio.shape[1]]
+        finally:
+            tape.close()
+
+    return run
+
+
+def test_jalv_gives_what_the_engine_gives(play, separated, music):
     audio = music(2, 2 * RATE)
-    tape = Tape(sound_server, audio)
-    try:
-        tape.connect(host)
-        out = tape.run(wait_until)[:, LATENCY : LATENCY + 2 * RATE]
-    finally:
-        tape.close()
-    np.testing.assert_allclose(out, separated(audio), atol=1e-6)
+    np.testing.assert_allclose(play(audio), separated(audio), atol=1e-6)
+
+
+def test_a_program_change_chooses_a_prompt_to_the_frame(play, separated, music):
+    audio = music(2, 2 * RATE)
+    at, back = 20_123, 50_001
+    out = play(audio, {at: b"\xc0\x02", back: b"\xcf\x00"})
+    expected = separated(audio, changes=[(at, "Speech"), (back, "Drum kit")])
+    np.testing.assert_allclose(out, expected, atol=1e-6)
