@@ -5,7 +5,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstdio>
 #include <cstdlib>
 
 namespace audiosep {
@@ -104,16 +103,12 @@ void Link::strength(float exponent) {
 }
 
 void Link::render(bool offline, bool server) {
-    alone_ = offline && !(client_ && server);
     if (offline && !bounces_) {
         failed_before_ = client_ ? audiosep_statistics(client_).failed : 0;
         missed_ = 0;
-        if (alone_)
-            std::fputs("audiosep: this bounce begins without separation: no server answers what "
-                       "is asked; the plug-in says why beside its light\n",
-                       stderr);
     }
     bounces_ = offline;
+    alone_ = offline && !(client_ && server);
     if (client_)
         audiosep_set_contract(client_, !server   ? AUDIOSEP_CONTRACT_REALTIME
                                        : offline ? AUDIOSEP_CONTRACT_RENDER

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <chrono>
 #include <cmath>
+#include <cstdio>
 
 using namespace audiosep;
 USE_NAMESPACE_DISTRHO
@@ -149,11 +150,14 @@ unsigned AudioSepPlugin::mode() const { return unsigned(values_[kMode].load()); 
 
 unsigned AudioSepPlugin::prompt() const { return unsigned(values_[kPrompt].load()) - 1; }
 
+/* Whether the selected prompt asks for something. */
+bool AudioSepPlugin::heard() const { return !(silent_prompts_ >> prompt() & 1); }
+
 Levels AudioSepPlugin::levels() const {
     Levels levels;
     if (values_[kMute] >= 0.5f) {
         levels.target = levels.residual = 0;
-    } else if (silent_prompts_ >> prompt() & 1) {
+    } else if (!heard()) {
         /* Nothing is asked for: the mixture, all of it. */
         levels.residual = 1;
     } else {
@@ -232,7 +236,7 @@ void AudioSepPlugin::activate() {
         link_->reset();
     playing_ = link_.get();
     point_count_ = 0;
-    stale_ = false;
+    stale_ = told_alone_ = false;
     latency_ = playing_->latency();
     setLatency(latency_);
     active_ = true;
@@ -355,7 +359,14 @@ void AudioSepPlugin::run(const float **inputs, float **outputs, uint32_t frames,
     const bool offline = renders();
     if (offline) wait_for_server();
     Link &link = *playing_;
-    link.render(offline, connected_once_ && !hopeless_);
+    const bool server = connected_once_ && !hopeless_;
+    if (offline && !server && !told_alone_ && heard()) {
+        told_alone_ = true;
+        std::fputs("audiosep: this bounce is not separated, no server answers what is asked; the "
+                   "plug-in says why beside its light\n",
+                   stderr);
+    }
+    link.render(offline, server);
     link.transport(getTimePosition().playing, int64_t(getTimePosition().frame));
     take_program_changes(events, event_count);
     for (uint32_t start = 0, point = 0; start < frames;) {

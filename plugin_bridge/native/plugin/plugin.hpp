@@ -81,6 +81,7 @@ private:
     audiosep::Format wanted() const;
     unsigned mode() const;
     bool renders() const;
+    bool heard() const;
     audiosep::Levels levels() const;
     std::unique_ptr<audiosep::Link> make_link();
     void tell_latency();
@@ -100,6 +101,7 @@ private:
     audiosep::Link *playing_ = nullptr;
     std::array<Point, kMostPoints> points_;
     uint32_t point_count_ = 0;
+    bool told_alone_ = false;
 
     /* A bounce waits until the keeper has made the link for what was chosen. */
     std::atomic<bool> stale_{false};

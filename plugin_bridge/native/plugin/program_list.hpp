@@ -7,7 +7,7 @@
  * Included into DPF's DistrhoPluginVST3.cpp, behind PluginVst3 (patch_dpf.py). */
 
 static inline v3_param_id prompt_for_program(const v3_param_id id) {
-    return id == kVst3InternalParameterProgram ? kVst3InternalParameterCount : id;
+    return id == kVst3InternalParameterProgram ? v3_param_id(kVst3InternalParameterCount) : id;
 }
 
 static inline v3_result parameter_info(const PluginVst3 &plugin, const int32_t index,

@@ -28,8 +28,8 @@ NAME, PATH = 256, 1024
 CHANNELS = 2
 
 
-def structure(name, **fields):
-    return type(name, (ctypes.Structure,), {"_fields_": list(fields.items())})
+def structure(title, /, **fields):
+    return type(title, (ctypes.Structure,), {"_fields_": list(fields.items())})
 
 
 def function(result, *arguments):

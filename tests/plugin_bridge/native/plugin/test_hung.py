@@ -136,7 +136,7 @@ def test_a_bounce_against_a_hung_server_fails_loudly(clap, hung, music, wait_unt
     np.testing.assert_array_equal(host.play(audio), audio)
     assert float(host.texts["failed"]) == pytest.approx((late + RATE) / RATE)
     wait_until(lambda: "unseparated parts: bounce again" in host.texts["reason"])
-    assert "this bounce begins without separation" in capfd.readouterr().err
+    assert "this bounce is not separated" in capfd.readouterr().err
 
 
 def test_a_server_that_hangs_in_a_bounce_fails_it_loudly(

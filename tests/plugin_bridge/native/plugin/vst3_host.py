@@ -31,8 +31,8 @@ UNITS = (0x3D4BD6B5, 0x913A4FD2, 0xA886E768, 0xA5EB92C1)
 MIDI_MAPPING = (0xDF0FF9F7, 0x49B74669, 0xB63AB732, 0x7ADBF5E5)
 
 
-def structure(name, **fields):
-    return type(name, (ctypes.Structure,), {"_fields_": list(fields.items())})
+def structure(title, /, **fields):
+    return type(title, (ctypes.Structure,), {"_fields_": list(fields.items())})
 
 
 ClassInfo = structure(
@@ -231,7 +231,8 @@ class Vst3Host:
     def tell(self, **texts):
         """Give both halves a state in which some texts are others."""
         saved = bytearray()
-        assert self.component.call(13, stream(saved).pointer, kinds=(c_void_p,)) == 0
+        taken = stream(saved)
+        assert self.component.call(13, taken.pointer, kinds=(c_void_p,)) == 0
         keys = bytes(saved).split(b"\0")
         for key, text in texts.items():
             keys[keys.index(key.encode()) + 1] = text.encode()
@@ -318,7 +319,8 @@ class Vst3Host:
         out = np.empty((2, CHANNELS, block.shape[1]), np.float32)
         given, taken = changes(queues), changes([], told)
         context = Context(state=PLAYING, rate=self.rate, project=position)
-        inputs = (Buses * 1)(_bus(np.ascontiguousarray(block)))
+        block = np.ascontiguousarray(block)
+        inputs = (Buses * 1)(_bus(block))
         outputs = (Buses * 2)(*map(_bus, out))
         data = Data(
             OFFLINE, 0, block.shape[1], 1, 2, inputs, outputs, given.pointer, taken.pointer,
