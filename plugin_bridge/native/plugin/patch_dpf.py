@@ -10,9 +10,11 @@
    and CLAP's steady time goes on while the transport jumps. In LV2 it may lie before 0.
 5. VST3: what is typed into the editor arrives as it is, beyond ASCII too (``utf16.hpp``).
 6. VST3: a host that sets a state is not told to look at it anew: Ardour 7 would wait for itself.
-7. Program changes. VST3: MIDI comes without the 2080 parameters that DPF makes of its controllers;
-   a hidden parameter is flagged for program changes (``program_list.hpp``). A host hears of a
-   prompt slot that MIDI or that parameter has chosen, in CLAP and VST3, and shows slots by name.
+7. Program changes. LV2: MIDI has a port of its own, the last: where an audio track leaves it open,
+   Ardour tells no time on it. VST3: MIDI comes without the 2080 parameters that DPF makes of its
+   controllers; a hidden parameter is flagged for program changes (``program_list.hpp``). A host
+   hears of a prompt slot that MIDI or that parameter has chosen, in CLAP and VST3, and shows slots
+   by name.
 
 Each place is named by a line of DPF; another DPF, in which one is missing, is refused.
 """
@@ -24,6 +26,7 @@ import sys
 from pathlib import Path
 
 _VST3, _CLAP = "distrho/src/DistrhoPluginVST3.cpp", "distrho/src/DistrhoPluginCLAP.cpp"
+_LV2, _LV2_TEXT = "distrho/src/DistrhoPluginLV2.cpp", "distrho/src/DistrhoPluginLV2export.cpp"
 #: A host's values are read before and behind a block.
 _TWICE = "                const v3_param_id rindex = v3_cpp_obj(queue)->get_param_id(queue);\n"
 
@@ -175,17 +178,61 @@ CHANGES = [
         for side, indent in (("Plugin", " " * 8), ("UI", " " * 12))
     ],
     (
-        "distrho/src/DistrhoPluginLV2.cpp",
+        _LV2,
         "                    if (fLastPositionData.frame >= 0)\n"
         "                        fTimePosition.frame = fLastPositionData.frame;\n",
         "                    fTimePosition.frame = fLastPositionData.frame;\n",
     ),
     (
-        "distrho/src/DistrhoPluginLV2export.cpp",
+        _LV2_TEXT,
         '                    pluginString += "        lv2:symbol \\"" + symbol + "\\" ;\\n";\n',
         '{}                    if (symbol == "offline")\n'
         '                        pluginString += "        lv2:designation lv2:freeWheeling ;\\n";'
         "\n",
+    ),
+    (
+        _LV2_TEXT,
+        "# if DISTRHO_PLUGIN_WANT_MIDI_INPUT\n"
+        '            pluginString += "        atom:supports midi:MidiEvent ;\\n";\n# endif\n',
+        "",
+    ),
+    (
+        _LV2_TEXT,
+        "            for (uint32_t i=0, count=plugin.getParameterCount(); i < count;"
+        " ++i, ++portIndex)\n",
+        '            pluginString += "    lv2:port [\\n";\n'
+        '            pluginString += "        a lv2:InputPort, atom:AtomPort ;\\n";\n'
+        '            pluginString += "        lv2:index "'
+        ' + String(portIndex + plugin.getParameterCount()) + " ;\\n";\n'
+        '            pluginString += "        lv2:name \\"MIDI\\" ;\\n";\n'
+        '            pluginString += "        lv2:symbol \\"midi\\" ;\\n";\n'
+        '            pluginString += "        lv2:portProperty lv2:connectionOptional ;\\n";\n'
+        '            pluginString += "        atom:bufferType atom:Sequence ;\\n";\n'
+        '            pluginString += "        atom:supports midi:MidiEvent ;\\n";\n'
+        '            pluginString += "    ] ;\\n\\n";\n\n{}',
+    ),
+    (
+        _LV2,
+        "                fPortControls[i] = (float*)dataLocation;\n                return;\n"
+        "            }}\n        }}\n",
+        "{}\n        if (port == index)\n"
+        "            fPortMidiIn = (LV2_Atom_Sequence*)dataLocation;\n",
+    ),
+    (
+        _LV2,
+        "        LV2_ATOM_SEQUENCE_FOREACH(fPortEventsIn, event)\n        {{\n"
+        "            if (event == nullptr)\n                break;\n\n"
+        "# if DISTRHO_PLUGIN_WANT_MIDI_INPUT\n",
+        "        for (const LV2_Atom_Sequence* const events : {{ fPortEventsIn, fPortMidiIn }})\n"
+        "        if (events != nullptr)\n"
+        "        LV2_ATOM_SEQUENCE_FOREACH(events, event)\n        {{\n"
+        "            if (event == nullptr)\n                break;\n\n"
+        "# if DISTRHO_PLUGIN_WANT_MIDI_INPUT\n",
+    ),
+    (
+        _LV2,
+        "    LV2_Atom_Sequence* fPortEventsIn;\n",
+        "{}    LV2_Atom_Sequence* fPortMidiIn = nullptr;\n",
     ),
     (
         "distrho/src/DistrhoPluginVST.hpp",

@@ -71,7 +71,7 @@ class Tape:
             deck.connect(port, f"{host}:lv2_mixture_{side}")
         for port, side in zip(self.inputs, ("left", "right"), strict=True):
             deck.connect(f"{host}:lv2_target_{side}", port)
-        deck.connect(self.events, f"{host}:lv2_events_in")
+        deck.connect(self.events, f"{host}:midi")
 
     def close(self):
         for client in self._clients:
