@@ -20,14 +20,20 @@ from tests.plugin_bridge.native.plugin.clap_host import ClapHost
 @pytest.fixture(scope="session")
 def built(tmp_path_factory):
     """The folder with the three bundles; without the editor, which needs a display to be tried."""
+    return _build(tmp_path_factory.mktemp("plugin"), "EDITOR=0")
+
+
+@pytest.fixture(scope="session")
+def edited(tmp_path_factory):
+    """The same with the editor."""
+    return _build(tmp_path_factory.mktemp("editor"), "EDITOR=1")
+
+
+def _build(folder, *options):
     if elsewhere := os.environ.get("AUDIOSEP_BUNDLES"):
         return Path(elsewhere)
     if not Path("/usr/share/dpf/Makefile.plugins.mk").is_file() or shutil.which("g++") is None:
         pytest.skip("the plug-in needs g++, make and DPF (Debian: g++, make, dpf-source)")
-    return _build(tmp_path_factory.mktemp("plugin"), "EDITOR=0")
-
-
-def _build(folder, *options):
     command = ["make", "-s", "-C", bundles.SOURCE, f"BUILD={folder}", *options]
     subprocess.run(command, check=True)
     return folder / "bin"
