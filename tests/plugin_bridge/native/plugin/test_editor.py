@@ -181,3 +181,20 @@ def test_it_is_resized_with_its_window(window, asked, wait_until):
     window.type("wind")
     window.key("Return")
     wait_until(lambda: asked[-1:] == [[("wind", False)]])
+
+
+def test_it_shows_the_slot_that_midi_has_chosen(window, sound_server, wait_until):
+    import jack
+
+    keyboard = jack.Client("keyboard", servername=sound_server)
+    keys = keyboard.midi_outports.register("keys")
+
+    @keyboard.set_process_callback
+    def play(frames):
+        keys.clear_buffer()
+        keys.write_midi_event(frames // 2, b"\xc0\x01")
+
+    with keyboard:
+        keyboard.connect(keys, "host:midi")
+        wait_until(lambda: window.colour(SECOND_SLOT) == ACCENT)
+    assert window.colour(FIRST_SLOT) == PANEL
