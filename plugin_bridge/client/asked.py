@@ -52,8 +52,10 @@ class Asked:
     @property
     def contract(self) -> Contract:
         """That of :meth:`wish`, at once: it is looked at for every block."""
-        said = (item.delta.contract for item in reversed(self.pending))
-        return next((contract for contract in said if contract), self.confirmed.contract)
+        for item in reversed(self.pending):
+            if item.delta.contract:
+                return item.delta.contract
+        return self.confirmed.contract
 
     def add(self, delta: StreamDelta, position: int) -> PendingDelta:
         """Ask for a change at a frame.

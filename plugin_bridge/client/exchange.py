@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from plugin_bridge.client.failures import failure_error, lost, not_ours
+from plugin_bridge.live.blocks import is_within
 from plugin_bridge.protocol.client_side import Answer, AudioAnswer, ClientProtocol
 from plugin_bridge.protocol.messages import (
     Change,
@@ -200,8 +201,7 @@ class Exchange:
 
 def _bound(rows: NDArray[np.float32]) -> None:
     """Silence what is not finite and cut off what is too loud, in place: it goes to an ear."""
-    # NaN compares as false.
-    if not np.abs(rows).max(initial=0) <= LOUDEST:
+    if not is_within(rows, LOUDEST):
         np.nan_to_num(rows, copy=False, nan=0.0, posinf=0.0, neginf=0.0)
         np.clip(rows, -LOUDEST, LOUDEST, out=rows)
 

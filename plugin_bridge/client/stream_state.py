@@ -12,10 +12,10 @@ from numpy.typing import ArrayLike, NDArray
 
 from audiosep_core.errors import AudioSepError, BridgeError
 from audiosep_core.settings import Delta, Settings
-from audiosep_core.signal.fifo import Fifo
 from plugin_bridge.client.alignment import Alignment
 from plugin_bridge.client.asked import Asked, PendingDelta
 from plugin_bridge.client.exchange import Exchange
+from plugin_bridge.client.history import History
 from plugin_bridge.live.blocks import as_block, is_broken
 from plugin_bridge.protocol.messages import Change, Contract, Opened
 from plugin_bridge.protocol.request import StreamDelta, StreamRequest
@@ -56,8 +56,9 @@ class StreamState(abc.ABC):
         form = request.format
         self._alignment = Alignment(opened.latency, opened.slack, opened.rows, form.channels)
         #: The mixture that a new stream has to be given again, if this one is lost.
-        self._past = Fifo((form.channels,))
         self._portion = max(1, round(_PORTION_SECONDS * form.sample_rate))
+        behind = self._alignment.delay + opened.preroll + self._portion
+        self._past = History(form.channels, behind)
         self.origin = request.origin
         self._substituted = 0
         self._closed = False
@@ -221,8 +222,6 @@ class StreamState(abc.ABC):
         """Push a block, and remember it for as long as a new stream would need it."""
         self._alignment.push(block)
         self._past.push(block)
-        room = self.latency_samples + self._opened.preroll + self._portion + block.shape[1]
-        self._past.drop(max(0, len(self._past) - room))
         self._asked.hold(self._past_begin)
 
     @property
@@ -246,8 +245,8 @@ class StreamState(abc.ABC):
         first -= first % self._portion
         begin = max(self.origin + first, self._past_begin)
         held = self._asked.rewind(begin)
-        past = self._past.peek(len(self._past))[:, begin - self._past_begin :]
-        return dataclasses.replace(held, origin=begin), past.copy()
+        past = self._past.last(self._past_begin + len(self._past) - begin)
+        return dataclasses.replace(held, origin=begin), past
 
     def _adopt(self, exchange: Exchange, base: int | None = None) -> None:
         """Go on over a connection on which the stream is open.
@@ -358,7 +357,7 @@ class StreamState(abc.ABC):
 
     def _restarted(self, origin: int = 0) -> None:
         self._asked.restart()
-        self._past.drop(len(self._past))
+        self._past.clear()
         self._complained = self._gave_up = self._interrupted = False
         self._alignment.restart()
         self.origin = origin

@@ -32,9 +32,11 @@ def as_block(block: ArrayLike, channels: int) -> NDArray[np.float32]:
         turned = array.ndim == 2 and array.shape[1] == channels
         remedy = "give its .T" if turned else "other channels need a stream of their own"
         raise ValueError(f"a block must be ({channels}, frames), not {array.shape}; {remedy}")
-    # What is too large for float32 counts as broken.
-    with np.errstate(over="ignore"):
-        return np.ascontiguousarray(array, np.float32)
+    if array.dtype != np.float32:
+        # What is too large for float32 counts as broken.
+        with np.errstate(over="ignore"):
+            array = array.astype(np.float32)
+    return np.ascontiguousarray(array)
 
 
 def like(block: ArrayLike, rows: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -44,5 +46,15 @@ def like(block: ArrayLike, rows: NDArray[np.float32]) -> NDArray[np.float32]:
 
 def is_broken(block: NDArray[np.float32]) -> bool:
     """Whether a block holds NaN, infinity or samples beyond 1e6."""
+    return not is_within(block, _LARGEST)
+
+
+def is_within(block: NDArray[np.float32], most: float) -> bool:
+    """Whether all samples are numbers of that magnitude at most.
+
+    Args:
+        block: Of any shape.
+        most: The magnitude.
+    """
     # NaN compares as false.
-    return not np.abs(block).max(initial=0) <= _LARGEST
+    return bool(np.abs(block).max(initial=0) <= most)

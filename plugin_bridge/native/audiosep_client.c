@@ -31,6 +31,7 @@ enum {
 #define SLACK_SECONDS 60u      /* most that a server grants */
 #define LATENCY_SECONDS 120u
 #define GREETING_SECONDS 5.0   /* for WELCOME */
+#define PAST_SECONDS 30u       /* of the mixture that are kept for a replay, behind what is delayed */
 #define OPENING_SECONDS 30.0   /* for OPENED: the server may have to load a model */
 #define STALL_SECONDS 5.0      /* of silence, with answers due, after which a server is dead */
 #define RACE_SECONDS 0.05      /* gained on the clock, by which a host renders */
@@ -190,8 +191,9 @@ static int allocate(audiosep_client *c) {
     player *a = &c->audio;
     connection *l = &c->link;
     size_t piece = sizeof(float) * (size_t)channels * BLOCK;
-    /* As much again as is delayed: what a stream that is lost in a render is given anew. */
-    c->line_frames = 2 * latency + BLOCK;
+    /* Behind what is delayed that which the masks depend on: a stream that is lost in a render is
+     * given both anew. */
+    c->line_frames = latency + (latency > PAST_SECONDS * rate ? latency : PAST_SECONDS * rate) + BLOCK;
     /* The answers that are early by the slack and then some; headers of small blocks besides. */
     c->room = slack + rate / 4;
     l->in_size = 2 * (CONTROL + HEADER + ROWS * piece);

@@ -43,7 +43,7 @@ class Type(enum.IntEnum):
     LISTED = 22
 
 
-class Flag(enum.IntFlag):
+class Flag(enum.IntEnum):
     """Bits of a frame's flags."""
 
     #: AUDIO from the server: some of it was made with masks that stand in for late ones.

@@ -53,6 +53,9 @@ class Link:
         except OSError as error:
             raise unreachable(self.server, error) from None
         self._socket.setblocking(False)
+        self._poll = select.poll() if hasattr(select, "poll") else None
+        if self._poll:
+            self._poll.register(self._socket)
         self._buffer = memoryview(bytearray(_RECEIVE_BYTES))
         self._unsent = bytearray()
         self._sent_at = time.monotonic()
@@ -223,10 +226,9 @@ class Link:
         Raises:
             BridgeError: Neither within the time.
         """
-        if hasattr(select, "poll"):
-            poll = select.poll()
-            poll.register(self._socket, select.POLLIN | (select.POLLOUT if write else 0))
-            ready = bool(poll.poll(self._timeout * 1000))
+        if self._poll:
+            self._poll.modify(self._socket, select.POLLIN | (select.POLLOUT if write else 0))
+            ready = bool(self._poll.poll(self._timeout * 1000))
         else:  # Windows, whose select() takes descriptors of any number.
             writable = [self._socket] if write else []
             ready = any(select.select([self._socket], writable, [], self._timeout))

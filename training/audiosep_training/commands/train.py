@@ -129,4 +129,6 @@ def _run(config: TrainingConfig, run: Path, initial: Path | None) -> None:
     if stopped_by is not None:
         console.print(f"stopped; the same command goes on from {run / 'last.ckpt'}")
         raise click.exceptions.Exit(128 + stopped_by)
-    click.echo(f"{run / 'last.ckpt'}: ready for 'audiosep export {run / 'last.ckpt'} -o DIR'")
+    last, system = run / "last.ckpt", config.system.name
+    use = f"evaluate ... --compare {system}={last}" if system else f"export {last} -o DIR"
+    click.echo(f"{last}: ready for 'audiosep {use}'")
