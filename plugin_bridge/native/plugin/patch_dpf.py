@@ -15,6 +15,8 @@
    controllers; a hidden parameter is flagged for program changes (``program_list.hpp``). A host
    hears of a prompt slot that MIDI or that parameter has chosen, in CLAP and VST3, and shows slots
    by name.
+8. CLAP: gestures and the transport's events are not taken for MIDI; a host need not take news of
+   the latency.
 
 Each place is named by a line of DPF; another DPF, in which one is missing, is refused.
 """
@@ -27,8 +29,10 @@ from pathlib import Path
 
 _VST3, _CLAP = "distrho/src/DistrhoPluginVST3.cpp", "distrho/src/DistrhoPluginCLAP.cpp"
 _LV2, _LV2_TEXT = "distrho/src/DistrhoPluginLV2.cpp", "distrho/src/DistrhoPluginLV2export.cpp"
-#: A host's values are read before and behind a block.
-_TWICE = "                const v3_param_id rindex = v3_cpp_obj(queue)->get_param_id(queue);\n"
+#: What stands twice in its file: a host's values are read before and behind a block.
+_VALUES = "                const v3_param_id rindex = v3_cpp_obj(queue)->get_param_id(queue);\n"
+_TOLD = "fHostExtensions.latency->changed(fHost);\n"
+_TWICE = (_VALUES, _TOLD)
 
 #: File, the line(s) looked for, what comes instead; "{}" is what was found.
 CHANGES = [
@@ -266,7 +270,7 @@ CHANGES = [
     ),
     (
         _VST3,
-        _TWICE,
+        _VALUES,
         "                v3_param_id rindex = v3_cpp_obj(queue)->get_param_id(queue);\n"
         "                if (rindex == kVst3InternalParameterProgram)\n"
         "                {{\n"
@@ -310,6 +314,12 @@ CHANGES = [
     ],
     (
         _CLAP,
+        "                    case CLAP_EVENT_TRANSPORT:\n",
+        "{}                        break;\n",
+    ),
+    (_CLAP, _TOLD, "if (fHostExtensions.latency != nullptr) {}"),
+    (
+        _CLAP,
         '#include "clap/ext/timer-support.h"\n',
         '{}#include "slot_names.hpp"\n',
     ),
@@ -341,7 +351,7 @@ def main(source: Path, to: Path) -> None:
         for name, found, instead in CHANGES:
             path = to / name
             text, found = path.read_text(encoding="utf-8"), found.format()
-            if text.count(found) != 1 + (found == _TWICE):
+            if text.count(found) != 1 + (found in _TWICE):
                 raise SystemExit(
                     f"{source}/{name} is not that of DPF 1.6 (Debian's dpf-source 1.6+ds): "
                     f"{found.strip()!r} is in it {text.count(found)} times; install that version"

@@ -21,7 +21,7 @@ from ctypes import (
 
 import numpy as np
 
-PARAM_VALUE, MIDI = 5, 10
+PARAM_VALUE, GESTURE_BEGIN, MIDI = 5, 7, 10
 HAS_SECONDS, PLAYING = 1 << 2, 1 << 4
 SECONDS = 1 << 31
 NAME, PATH = 256, 1024
@@ -65,6 +65,7 @@ ParamValue = structure(
     key=c_int16,
     value=c_double,
 )
+Gesture = structure("Gesture", header=Header, param=c_uint32)
 Midi = structure("Midi", header=Header, port=c_uint16, data=c_uint8 * 3)
 Transport = structure(
     "Transport",
@@ -183,9 +184,10 @@ def program_change(frame, program, channel=0):
     return Midi(header, 0, (c_uint8 * 3)(0xC0 | channel, program, 0))
 
 
-def parameter(frame, number, value):
-    header = Header(ctypes.sizeof(ParamValue), frame, 0, PARAM_VALUE, 0)
-    return ParamValue(header, number, None, -1, -1, -1, -1, value)
+def gesture(frame, number):
+    """A parameter is taken hold of."""
+    header = Header(ctypes.sizeof(Gesture), frame, 0, GESTURE_BEGIN, 0)
+    return Gesture(header, number)
 
 
 class ClapHost:
@@ -195,15 +197,16 @@ class ClapHost:
         path: Of the bundle.
         rate: Frames a second.
         block: Frames of a call, at most.
+        hears_latency: Whether it takes news of the latency.
     """
 
-    def __init__(self, path, rate=48_000, block=512):
+    def __init__(self, path, rate=48_000, block=512, hears_latency=True):
         self.rate, self.block = rate, block
         #: Values that the plug-in told, in order: (parameter, value).
         self.told = []
         version = Version(1, 1, 1)
         ignore = function(None, c_void_p)(lambda _: None)
-        self._latency = HostLatency(ignore)
+        self._latency = HostLatency(ignore) if hears_latency else None
         extension = function(c_void_p, c_void_p, c_char_p)(self._extension)
         names = (b"test", b"", b"", b"1")
         self._host = Host(version, None, *names, extension, ignore, ignore, ignore)
@@ -216,7 +219,8 @@ class ClapHost:
         self._active = False
 
     def _extension(self, _, name):
-        return ctypes.addressof(self._latency) if name == b"clap.latency" else None
+        known = self._latency and name == b"clap.latency"
+        return ctypes.addressof(self._latency) if known else None
 
     def extension(self, name, kind):
         return ctypes.cast(self._calls.get_extension(self._plugin, name), POINTER(kind)).contents

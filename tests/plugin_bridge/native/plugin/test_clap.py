@@ -7,6 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.plugin_bridge.native.plugin.clap_host import gesture
+
 pytestmark = pytest.mark.slow
 RATE, INSTANCES = 48_000, 20
 
@@ -51,6 +53,21 @@ def test_a_bounce_after_another_and_live_in_between(clap, separated, music, wait
     host.render(offline=True)
     host.start()
     np.testing.assert_allclose(host.play(audio), expected, atol=1e-6)
+
+
+def test_a_host_need_not_take_news_of_the_latency(clap):
+    host = clap(hears_latency=False)
+    before = host.latency
+    host.tell(latency=f"mix {RATE} {before + 512}")
+    assert host.latency == before + 512
+
+
+def test_a_gesture_is_no_midi(clap, capfd):
+    host = clap()
+    host.start()
+    host.process(np.zeros((2, 512), np.float32), 0, [gesture(3, host.names["Mix"])])
+    assert "assertion" not in capfd.readouterr().err
+    assert host.value("Prompt") == 1
 
 
 def test_twenty_instances_leave_nothing(clap, held):
