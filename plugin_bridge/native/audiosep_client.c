@@ -188,12 +188,14 @@ static int allocate(audiosep_client *c) {
     uint32_t latency = config->max_latency ? config->max_latency
                        : config->mode == AUDIOSEP_MODE_RENDER ? 30 * rate
                                                                : 3 * rate;
+    uint32_t past = latency > PAST_SECONDS * rate ? latency : PAST_SECONDS * rate;
     player *a = &c->audio;
     connection *l = &c->link;
     size_t piece = sizeof(float) * (size_t)channels * BLOCK;
     /* Behind what is delayed that which the masks depend on: a stream that is lost in a render is
      * given both anew. */
-    c->line_frames = latency + (latency > PAST_SECONDS * rate ? latency : PAST_SECONDS * rate) + BLOCK;
+    c->most_latency = latency;
+    c->line_frames = latency + past + BLOCK;
     /* The answers that are early by the slack and then some; headers of small blocks besides. */
     c->room = slack + rate / 4;
     l->in_size = 2 * (CONTROL + HEADER + ROWS * piece);
@@ -254,7 +256,7 @@ audiosep_client *audiosep_open(const audiosep_config *config) {
     c->delay = c->audio.delay = config->latency;
     c->link.delay_mode = config->mode;
     c->audio.gave_up = UINT64_MAX;
-    if (allocate(c) || config->latency > (c->line_frames - BLOCK) / 2 ||
+    if (allocate(c) || config->latency > c->most_latency ||
         address_parse(&c->address, config->address) || fill_slots(c, config) ||
         thread_start(&c->thread, run, c)) {
         release(c);

@@ -58,7 +58,7 @@ static enum outcome begin_stream(audiosep_client *c, const char *text, const cha
         json_integer(text, end, "rows") != ROWS)
         return broken(c, "the server opened a stream that was not asked for");
     if (slack > c->room) slack = c->room;
-    if (latency + slack > (c->line_frames - BLOCK) / 2)
+    if (latency + slack > c->most_latency)
         return broken(c, "the stream has more latency than this client was given room for");
     if (l->opening) confirm(c, l->opening);
     l->opening = NULL;

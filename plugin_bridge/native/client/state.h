@@ -107,6 +107,7 @@ struct audiosep_client {
     audiosep_config config;
     address address;
     char name[64], model[MODEL];
+    uint32_t most_latency;      /* frames to have room for */
     uint32_t line_frames, room; /* of the delay line; of the answers */
     ring blocks, answers;
     /* Anybody writes, the audio thread reads. */
