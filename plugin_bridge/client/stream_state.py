@@ -55,10 +55,9 @@ class StreamState(abc.ABC):
         self._exchange: Exchange | None = None
         form = request.format
         self._alignment = Alignment(opened.latency, opened.slack, opened.rows, form.channels)
-        #: The mixture that a new stream has to be given again, if this one is lost.
         self._portion = max(1, round(_PORTION_SECONDS * form.sample_rate))
-        behind = self._alignment.delay + opened.preroll + self._portion
-        self._past = History(form.channels, behind)
+        #: The mixture that a new stream has to be given again, if this one is lost.
+        self._past = History(form.channels, self._alignment.delay + opened.preroll + self._portion)
         self.origin = request.origin
         self._substituted = 0
         self._closed = False

@@ -12,7 +12,7 @@ from audiosep_core.signal.stepped_stream import INNER_RATE, has_own_frames
 from audiosep_core.signal.windows import Steps, Windows
 
 _QUANTUM_SECONDS = 0.01
-#: What a network of frames heard so long ago changes what `mini` gives by some 1e-6 at most; `live`
+#: What a network of frames heard so long ago changes what `mini` gives by some 1e-5 at most; `live`
 #: remembers longer.
 _MEMORY_SECONDS = 30.0
 
