@@ -42,7 +42,7 @@ class PluginBundle:
         """Where the bundle is installed for a user."""
         return (home or Path.home()) / self.folder / self.name
 
-    def binary(self, bundle: Path) -> Path:
+    def shared_object(self, bundle: Path) -> Path:
         """The library of a bundle that lies somewhere."""
         return bundle / self.binary if self.binary else bundle
 
@@ -129,7 +129,7 @@ def check_bundles(home: Path | None = None) -> Iterator[tuple[PluginBundle, str]
         A bundle, and what is wrong with it; an empty text if nothing is.
     """
     for bundle in BUNDLES:
-        library = bundle.binary(bundle.location(home))
+        library = bundle.shared_object(bundle.location(home))
         if not library.is_file():
             yield bundle, f"{library} is not there; run 'audiosep plugin install'"
             continue

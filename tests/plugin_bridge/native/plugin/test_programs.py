@@ -75,7 +75,7 @@ def test_other_midi_chooses_nothing(clap, data):
 @pytest.fixture
 def vst3(built, home):
     bundle = bundles.BUNDLES[0]
-    host = vst3_host.Vst3Host(bundle.binary(built / bundle.name))
+    host = vst3_host.Vst3Host(bundle.shared_object(built / bundle.name))
     yield host
     host.close()
 
