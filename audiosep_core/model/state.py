@@ -31,6 +31,28 @@ class NetworkState:
             {name: part[rows] for name, part in self.tensors.items()},
         )
 
+    def memory(self) -> NDArray[np.float32]:
+        """(queries, values): all tensors of every query in one row, in the order of their names."""
+        rows = len(self.conditions)
+        return np.concatenate([self.tensors[name].reshape(rows, -1) for name in sorted(self.tensors)], 1)
+
+    def remembering(self, memory: NDArray[np.float32]) -> NetworkState:
+        """With other tensors, of as many queries, as :meth:`memory` gives them.
+
+        Raises:
+            ValueError: They are of another network.
+        """
+        names = sorted(self.tensors)
+        sizes = [self.tensors[name][0].size for name in names]
+        if memory.shape != (len(self.conditions), sum(sizes)):
+            raise ValueError(f"memory is {memory.shape}, of this network {sum(sizes)} a query")
+        parts = np.split(memory, np.cumsum(sizes[:-1]), 1)
+        tensors = {
+            name: np.ascontiguousarray(part.reshape(self.tensors[name].shape))
+            for name, part in zip(names, parts, strict=True)
+        }
+        return dataclasses.replace(self, tensors=tensors)
+
     @classmethod
     def joined(cls, states: Sequence[NetworkState]) -> NetworkState:
         """Of the queries of all states, one behind the other; at least one state."""

@@ -29,6 +29,15 @@ class RunningLevel:
         #: Weighted sum of the powers, and of the weights.
         self._power = self._weight = 0.0
 
+    @property
+    def memory(self) -> tuple[float, float]:
+        """The weighted sum of the powers so far, and of the weights; can be set."""
+        return self._power, self._weight
+
+    @memory.setter
+    def memory(self, value: tuple[float, float]) -> None:
+        self._power, self._weight = value
+
     def push(self, magnitude: NDArray[np.float32]) -> NDArray[np.float32]:
         """(frames, bins) magnitudes to the same, at a normal level."""
         new, levels = 1 - self._keep, np.empty((len(magnitude), 1), np.float32)

@@ -19,6 +19,7 @@ from audiosep_core.signal.level import RunningLevel
 from audiosep_core.signal.levels import Levels
 from audiosep_core.signal.resampling import Resampler
 from audiosep_core.signal.selection import Selection, StemFactors
+from audiosep_core.signal.snapshot import Snapshot
 from audiosep_core.signal.stepping import StepEstimator, StepMasker
 from audiosep_core.signal.stream import check_rows
 from audiosep_core.signal.timeline import Transition
@@ -73,6 +74,13 @@ class SteppedStream:
         self._spectra = Fifo((channels,), (bins,), np.complex64)
         self._mixture = Fifo((channels,))
         self._tail = (config.step_frames + config.look_ahead + config.synthesis) * hop_length
+        #: What to remember, and in how many samples.
+        self._awaited: tuple[int, Snapshot] | None = None
+        self._call_length = call * hop_length
+        #: What a stream has to hear before it can go on with what another one remembers: whole
+        #: windows, and the end of what fades.
+        heard = (config.overlap + config.synthesis) * hop_length + self._levels.fade
+        self._lead = -(-heard // self._call_length) * self._call_length
         #: Silence that comes before the stream, so that it begins where the grid does.
         self._pad = self._left = origin % (config.step_frames * hop_length)
         if self._pad:
@@ -106,6 +114,32 @@ class SteppedStream:
         released = -(-(at + self._levels.fade) // hop_length) + synthesis - 1
         return Transition(selection, at, at // hop_length, heard, released)
 
+    def snapshot(self, origin: int) -> Snapshot | None:
+        """What is remembered, with which another stream goes on.
+
+        None soon after the start, within a step, and while the network is late.
+
+        Args:
+            origin: As it was given.
+        """
+        memory = self._masker.memory()
+        position = origin - self._pad + self._masker.next * self._hop_length
+        if memory is None or position - self._lead < origin:
+            return None
+        power, weight = self._level.memory
+        rows = np.stack(list(memory.values()))
+        return Snapshot(position - self._lead, position, power, weight, tuple(memory), rows)
+
+    def resume(self, snapshot: Snapshot) -> None:
+        """Go on with what another stream remembers; before the first sample, at its origin.
+
+        Raises:
+            ValueError: It is of another network.
+        """
+        # Shows at once whether it can be; what is heard until its position changes it again.
+        self._masker.remember(dict(zip(snapshot.keys, snapshot.memory, strict=True)))
+        self._awaited = snapshot.position - snapshot.origin, snapshot
+
     def push(self, block: NDArray[np.float32]) -> NDArray[np.float32]:
         """Take a block, return what it completes.
 
@@ -115,6 +149,19 @@ class SteppedStream:
         Returns:
             (rows + 1, channels, m) float32: the stems, or the target, and last the residual.
         """
+        if self._awaited is None:
+            return self._push(block)
+        left, snapshot = self._awaited
+        if block.shape[1] < left:
+            self._awaited = left - block.shape[1], snapshot
+            return self._push(block)
+        before = self._push(block[:, :left])
+        self._masker.remember(dict(zip(snapshot.keys, snapshot.memory, strict=True)))
+        self._level.memory = snapshot.power, snapshot.weight
+        self._awaited = None
+        return np.concatenate([before, self._push(block[:, left:])], -1)
+
+    def _push(self, block: NDArray[np.float32]) -> NDArray[np.float32]:
         self._mixture.push(block)
         spectra = self._analysis.push(block)
         if not spectra.shape[1]:

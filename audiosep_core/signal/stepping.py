@@ -6,6 +6,7 @@ through the network once, in steps, and the network's state is handed from step 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Protocol
 
 import numpy as np
@@ -105,6 +106,25 @@ class StepMasker:
     def waiting(self, heard: int) -> int | None:
         """The sample of the last change, if it takes over with this frame and waits for it."""
         return self._timeline.waiting(heard, self.next)
+
+    def memory(self) -> dict[bytes, NDArray[np.float32]] | None:
+        """What the network remembers of every condition, by its key; None where it owes frames."""
+        if len(self._magnitude) or self._state is None:
+            return None
+        return dict(zip(self._keys, self._state.memory(), strict=True))
+
+    def remember(self, memory: Mapping[bytes, NDArray[np.float32]]) -> None:
+        """Go on with what a network of another stream remembers, as :meth:`memory` gives it.
+
+        Conditions that it does not know go on as they are.
+
+        Raises:
+            ValueError: It is of another network.
+        """
+        assert self._state is not None
+        own = self._state.memory()
+        rows = [memory.get(key, row) for key, row in zip(self._keys, own, strict=True)]
+        self._state = self._state.remembering(np.stack(rows))
 
     def push(self, magnitude: NDArray[np.float32]) -> list[tuple[int, StemFactors]]:
         """(frames, bins) at a normal level in; the factors of the frames that follow out.

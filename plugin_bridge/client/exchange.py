@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from plugin_bridge.client.failures import failure_error, lost, not_ours
+from plugin_bridge.client.snapshots import Snapshots
 from plugin_bridge.live.blocks import is_within
 from plugin_bridge.protocol.client_side import Answer, AudioAnswer, ClientProtocol
 from plugin_bridge.protocol.messages import (
@@ -42,6 +43,7 @@ class Exchange:
         substituted_blocks: Answers made with masks that stand in for late ones.
         settle: Told of every change that was answered its number, the position at which it took
             effect, and why it was refused, or None.
+        snapshots: Takes what the server's network remembers.
         idle_seconds: Without a message, after which the server closes the connection.
     """
 
@@ -50,6 +52,7 @@ class Exchange:
         self.answered = -1
         self.substituted_blocks = 0
         self.settle: Callable[[int, int, Exception | None], None] = _settled
+        self.snapshots = Snapshots()
         self.idle_seconds = 300
         self._server = server
         self._protocol = ClientProtocol()
@@ -59,6 +62,8 @@ class Exchange:
         self._replies: dict[int, Answer | Exception | None] = {}
         #: Changes that are not answered yet.
         self._changes: set[int] = set()
+        #: Number of the snapshot that the stream goes on with.
+        self._resumed = -1
 
     @property
     def last(self) -> int:
@@ -88,6 +93,12 @@ class Exchange:
     def audio(self, block: NDArray[np.float32]) -> bytes:
         """(channels, n) float32 of the mixture."""
         return self._protocol.audio(_STREAM, block)
+
+    def resume(self, snapshot: bytes) -> bytes:
+        """Go on with what another server's network remembers; nobody answers unless it cannot."""
+        data = self._protocol.plain(Type.SNAPSHOT, _STREAM, snapshot)
+        self._resumed = self.last
+        return data
 
     def change(self, message: Change) -> bytes:
         """Change the stream; nobody waits for the reply, which goes to ``settle``."""
@@ -126,6 +137,7 @@ class Exchange:
         """The stream goes on elsewhere: what still comes is for nobody."""
         self.place = lambda rows: None
         self.settle = lambda sequence, position, refused: None
+        self.snapshots = Snapshots()
 
     def receive(self, data: bytes | bytearray | memoryview) -> None:
         """Take bytes that came.
@@ -177,6 +189,9 @@ class Exchange:
             self._settle(sequence, message.position, None)
         elif event.type == Type.LATENCY:
             raise lost(self._server, "the stream has another latency now")
+        elif event.type == Type.SNAPSHOT:
+            if sequence >= self._since:
+                self.snapshots.add(event.payload)
         elif sequence in self._replies:
             if isinstance(message, Welcome):
                 self.idle_seconds = message.limits.get("idle_seconds", self.idle_seconds)
@@ -190,6 +205,10 @@ class Exchange:
             self._settle(sequence, 0, error)
         elif sequence in self._replies:
             self._replies[sequence] = error
+        elif sequence == self._resumed:
+            # The next attempt does without.
+            self.snapshots.clear()
+            raise lost(self._server, f"it cannot go on with a snapshot: {error}")
         else:
             raise lost(self._server, f"it refused audio: {error}")
 

@@ -16,6 +16,7 @@ from plugin_bridge.client.alignment import Alignment
 from plugin_bridge.client.asked import Asked, PendingDelta
 from plugin_bridge.client.exchange import Exchange
 from plugin_bridge.client.history import History
+from plugin_bridge.client.snapshots import Snapshots
 from plugin_bridge.live.blocks import as_block, is_broken
 from plugin_bridge.protocol.messages import Change, Contract, Opened
 from plugin_bridge.protocol.request import StreamDelta, StreamRequest
@@ -58,6 +59,8 @@ class StreamState(abc.ABC):
         self._portion = max(1, round(_PORTION_SECONDS * form.sample_rate))
         #: The mixture that a new stream has to be given again, if this one is lost.
         self._past = History(form.channels, self._alignment.delay + opened.preroll + self._portion)
+        #: What the server's network remembers of it, so that less has to be given again.
+        self._snapshots = Snapshots()
         self.origin = request.origin
         self._substituted = 0
         self._closed = False
@@ -228,11 +231,12 @@ class StreamState(abc.ABC):
         """The first frame of the past, on the time line of the origin."""
         return self.origin + self._alignment.pushed - len(self._past)
 
-    def _replayed(self) -> tuple[StreamRequest, NDArray[np.float32]]:
-        """What to open when a render lost its server, and the mixture to send on it at once.
+    def _replayed(self) -> tuple[StreamRequest, bytes | None, NDArray[np.float32]]:
+        """What to open when a render lost its server, and what to send on it at once.
 
-        That is what was not answered, and before it what its masks depend on. Queries and levels
-        are those that held then; the changes since are to be said again.
+        That is a snapshot, if there is one, and the mixture: what was not answered, and before it
+        what its masks depend on. Queries and levels are those that held then; the changes since
+        are to be said again.
 
         Raises:
             BridgeError: A call was interrupted, and nobody knows what the caller has of it.
@@ -243,9 +247,15 @@ class StreamState(abc.ABC):
         # In the portions in which the server took it before: others give other last bits.
         first -= first % self._portion
         begin = max(self.origin + first, self._past_begin)
+        snapshot = self._snapshots.latest(self.origin + self._alignment.end)
+        if snapshot is not None and snapshot.origin >= self._past_begin:
+            begin = snapshot.origin
+        else:
+            snapshot = None
         held = self._asked.rewind(begin)
         past = self._past.last(self._past_begin + len(self._past) - begin)
-        return dataclasses.replace(held, origin=begin), past
+        data = None if snapshot is None else snapshot.data
+        return dataclasses.replace(held, origin=begin), data, past
 
     def _adopt(self, exchange: Exchange, base: int | None = None) -> None:
         """Go on over a connection on which the stream is open.
@@ -256,6 +266,7 @@ class StreamState(abc.ABC):
         """
         exchange.place = self._alignment.place
         exchange.settle = self._settle
+        exchange.snapshots = self._snapshots
         self._alignment.reopen(base)
         self._gave_up = False
         self._exchange = exchange
@@ -357,6 +368,7 @@ class StreamState(abc.ABC):
     def _restarted(self, origin: int = 0) -> None:
         self._asked.restart()
         self._past.clear()
+        self._snapshots.clear()
         self._complained = self._gave_up = self._interrupted = False
         self._alignment.restart()
         self.origin = origin

@@ -15,6 +15,8 @@ from audiosep_core.settings import Delta, Mode, Outputs, Queries, Settings, Stre
 from audiosep_core.signal.fifo import Fifo
 from audiosep_core.signal.masking import Estimator
 from audiosep_core.signal.open_stream import Stream, open_stream
+from audiosep_core.signal.snapshot import Snapshot
+from audiosep_core.signal.stepped_stream import SteppedStream
 from audiosep_core.signal.stepping import StepEstimator
 from plugin_bridge.live.blocks import as_block, is_broken, like
 from plugin_bridge.live.latency import (
@@ -287,6 +289,41 @@ class StreamingSeparator:
         tail = self._out.pop(self.latency_samples)
         self.reset()
         return tail
+
+    def snapshot(self) -> bytes | None:
+        """What the network remembers, with which a stream elsewhere goes on to the bit.
+
+        :class:`audiosep_core.signal.snapshot.Snapshot` says what it tells: another stream, with its
+        origin where this says and asked the same from there on, gives what this one does.
+
+        Returns:
+            None where nothing is remembered that the last samples would not tell as well, soon
+            after the start, and at rates that have to be resampled.
+        """
+        if not isinstance(self._stream, SteppedStream):
+            return None
+        snapshot = self._stream.snapshot(self.origin)
+        return None if snapshot is None else snapshot.encode(self._model_hash)
+
+    def resume(self, data: bytes) -> None:
+        """Go on where another stream was; before the first frame, at the snapshot's origin.
+
+        Raises:
+            ValueError: The snapshot is damaged or of another model, or the stream began elsewhere.
+        """
+        snapshot = Snapshot.decode(data, self._model_hash)
+        if not isinstance(self._stream, SteppedStream):
+            raise ValueError("a stream of this model or rate goes on with no snapshot")
+        if self.position != snapshot.origin or self.origin != snapshot.origin:
+            raise ValueError(
+                f"the snapshot is for a stream that begins at {snapshot.origin} and has heard "
+                f"nothing yet; this one began at {self.origin} and is at {self.position}"
+            )
+        self._stream.resume(snapshot)
+
+    @property
+    def _model_hash(self) -> str:
+        return self._separator.bundle.model_hash
 
     def reset(self, origin: int = 0) -> None:
         """Forget all sound; the settings stay, and changes that wait take effect.

@@ -21,6 +21,8 @@ enum {
     ROWS = 2,                  /* target and residual */
     PLANNED = 4096,            /* changes of levels that wait for their frame */
     MOST_REPLAYS = 16,         /* of one piece, for a server that dies of it */
+    SNAPSHOTS = 4,             /* that are kept, one for each 5 s of a render */
+    SNAPSHOT_BYTES = 1 << 24,  /* of the largest that is */
     PAST = 256,                /* changes of settings that a replay can repeat */
     STREAM = 1                 /* number of the only stream of the connection */
 };
@@ -41,8 +43,11 @@ enum {
 
 enum type {
     HELLO = 1, WELCOME, OPEN, OPENED, AUDIO, CHANGE, CHANGED, LATENCY, FLUSH, RESET, CLOSE, DONE,
-    STATISTICS, REPORT, ERROR, PING, PONG, CHALLENGE = 19, PROOF, OPTIONAL = 128
+    STATISTICS, REPORT, ERROR, PING, PONG, CHALLENGE = 19, PROOF, OPTIONAL = 128,
+    SNAPSHOT = 128
 };
+
+#define NOWHERE UINT64_MAX
 
 #define LOAD(place) __atomic_load_n(&(place), __ATOMIC_ACQUIRE)
 #define STORE(place, value) __atomic_store_n(&(place), (value), __ATOMIC_RELEASE)
@@ -57,6 +62,8 @@ enum type {
 #include "client/state.h"
 #include "client/json.h"
 #include "client/proof.h"
+#include "client/outgoing.h"
+#include "client/snapshots.h"
 #include "client/sending.h"
 #include "client/receiving.h"
 #include "client/own_thread.h"
@@ -222,6 +229,7 @@ static void release(audiosep_client *c) {
                    l->in,   l->out,   l->staged, c->blocks.words, c->answers.words};
     for (size_t at = 0; at < sizeof all / sizeof *all; at++) free(all[at]);
     forget_changes(c);
+    forget_snapshots(c);
     drop_text(c, l->confirmed);
     for (size_t at = 0; at < AUDIOSEP_SLOTS; at++) drop_text(c, c->slots[at]);
     mutex_close(&c->lock);
@@ -256,6 +264,7 @@ audiosep_client *audiosep_open(const audiosep_config *config) {
     c->delay = c->audio.delay = config->latency;
     c->link.delay_mode = config->mode;
     c->audio.gave_up = UINT64_MAX;
+    c->resume = NOWHERE;
     if (allocate(c) || config->latency > c->most_latency ||
         address_parse(&c->address, config->address) || fill_slots(c, config) ||
         thread_start(&c->thread, run, c)) {

@@ -46,7 +46,7 @@ class Answer:
 
     Attributes:
         message: Content; None for the types without any (DONE, PONG).
-        payload: Raw content of REPORT and PONG.
+        payload: Raw content of REPORT, PONG and SNAPSHOT.
     """
 
     type: Type
@@ -146,7 +146,7 @@ class ClientProtocol:
         return self._message(0, Listing(model))
 
     def plain(self, kind: Type, stream: int = 0, payload: bytes = b"") -> bytes:
-        """FLUSH, CLOSE or PING."""
+        """FLUSH, CLOSE, PING, or a SNAPSHOT as it came."""
         return self._frame(kind, stream, payload)
 
     def receive(self, data: bytes | bytearray | memoryview) -> Iterator[Answer | AudioAnswer]:
@@ -194,7 +194,7 @@ class ClientProtocol:
                     raise ProtocolError("stream", f"stream {stream} was not asked for")
                 self._shapes[stream] = (message.rows, self._asked[stream])
             return Answer(Type(kind), stream, sequence, message)
-        if kind in (Type.DONE, Type.PONG, Type.REPORT):
+        if kind in (Type.DONE, Type.PONG, Type.REPORT, Type.SNAPSHOT):
             return Answer(Type(kind), stream, sequence, payload=frame.payload)
         if kind & wire.OPTIONAL:
             return None

@@ -105,6 +105,7 @@ class Open:
         slack: Frames within which a block is answered; null leaves it to the server.
         model: Name of the model; empty for the server's own.
         origin: The first frame on the host's time line, on whose grid the hops lie.
+        snapshots: Send SNAPSHOTs in the contract "render".
     """
 
     sample_rate: int
@@ -119,6 +120,7 @@ class Open:
     slack: int | None = None
     model: str = ""
     origin: int = 0
+    snapshots: bool = False
 
 
 @dataclasses.dataclass(frozen=True)

@@ -77,6 +77,7 @@ class StreamRequest:
         max_block: Most frames in one message.
         model: Name of a model of the server; empty for its own.
         origin: First frame of the stream on the host's time line.
+        snapshots: Whether a server tells what its network remembers.
 
     Raises:
         ValueError: A value is impossible.
@@ -89,6 +90,7 @@ class StreamRequest:
     max_block: int = MAX_BLOCK
     model: str = ""
     origin: int = 0
+    snapshots: bool = True
 
     def __post_init__(self) -> None:
         _check_contract(self.contract)
@@ -149,6 +151,7 @@ class StreamRequest:
             message.max_block,
             message.model,
             message.origin,
+            message.snapshots,
         )
 
     @property
@@ -173,6 +176,7 @@ class StreamRequest:
             slack=self.slack,
             model=self.model,
             origin=self.origin,
+            snapshots=self.snapshots,
         )
 
     def changed(self, delta: StreamDelta) -> StreamRequest:

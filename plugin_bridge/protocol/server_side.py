@@ -39,13 +39,15 @@ class Request:
     """A client asks for something; ``stream`` and ``sequence`` go into the answer.
 
     Attributes:
-        message: What it asks for; None for the types without content (FLUSH, CLOSE).
+        message: What it asks for; None for the types without JSON (FLUSH, CLOSE, SNAPSHOT).
+        payload: Of a SNAPSHOT.
     """
 
     type: Type
     stream: int
     sequence: int
     message: Open | Change | Reset | Cancel | Statistics | Listing | None = None
+    payload: bytes = b""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -216,6 +218,9 @@ class ServerProtocol:
         kind, stream = frame.type, frame.stream
         if kind == Type.AUDIO:
             return self._audio(frame)
+        if kind == Type.SNAPSHOT and self._version > 1:
+            self._known(stream)
+            return Request(Type.SNAPSHOT, stream, frame.sequence, payload=frame.payload)
         if len(frame.payload) > self._limits.control_bytes:
             raise ProtocolError(
                 "too-large",

@@ -41,6 +41,7 @@ class Type(enum.IntEnum):
     PROOF = 20
     LIST = 21
     LISTED = 22
+    SNAPSHOT = 128
 
 
 class Flag(enum.IntEnum):

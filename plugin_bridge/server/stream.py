@@ -28,6 +28,8 @@ from plugin_bridge.server.outlet import Outlet
 _REQUEST_BYTES = 1 << 12
 #: Names of what a stream counts.
 COUNTS = ("blocks", "late_blocks", "substituted_blocks", "substitutions", "replaced_blocks")
+#: Seconds of sound between two snapshots.
+_SNAPSHOT_SECONDS = 5.0
 #: In the inbox: look whether a change can be made.
 _WAKE = object()
 
@@ -65,6 +67,8 @@ class ServedStream(ChangingStream):
         self.substituted_blocks = 0
         self.answers = Histogram()
         self._outlet = outlet
+        #: Where the last snapshot was due.
+        self._snapshot_at = self.position
         self._inbox = Inbox()
         #: Held by the thread that separates.
         self._working = threading.Lock()
@@ -98,8 +102,8 @@ class ServedStream(ChangingStream):
         self._hand_over(sequence, _REQUEST_BYTES)
 
     def put_request(self, request: Request) -> None:
-        """Take a FLUSH, a RESET, a CANCEL or a CLOSE."""
-        self._hand_over(request, _REQUEST_BYTES)
+        """Take a FLUSH, a RESET, a CANCEL, a SNAPSHOT or a CLOSE."""
+        self._hand_over(request, _REQUEST_BYTES + len(request.payload))
 
     def put_change(self, change: PendingChange) -> None:
         """Take a change; what comes behind it is separated behind it."""
@@ -177,6 +181,8 @@ class ServedStream(ChangingStream):
         elif isinstance(item, Request):
             if item.type == Type.CANCEL:
                 self._cancel(item)
+            elif item.type == Type.SNAPSHOT:
+                self._resume(item)
             elif item.type == Type.CLOSE:
                 self._inbox.close(drain=False)
                 self._outlet.closed(item)
@@ -206,6 +212,24 @@ class ServedStream(ChangingStream):
         now = time.monotonic()
         self.answers.add(now - arrived)
         self.late_blocks += realtime and now > due
+        if not realtime and self.request.snapshots:
+            self._send_snapshot(block.sequence)
+
+    def _send_snapshot(self, sequence: int) -> None:
+        """Send one if enough sound came since the last; positions may have begun anew."""
+        if abs(self.position - self._snapshot_at) < _SNAPSHOT_SECONDS * self.engine.sample_rate:
+            return
+        self._snapshot_at = self.position
+        snapshot = self.engine.snapshot()
+        if snapshot is not None:
+            send_plain = self._outlet.protocol.send_plain
+            self._outlet.send(send_plain(Type.SNAPSHOT, self.number, sequence, snapshot))
+
+    def _resume(self, request: Request) -> None:
+        try:
+            self.engine.resume(request.payload)
+        except ValueError as error:
+            self._tell(request.sequence, Failure("bad-snapshot", str(error)))
 
     def _separate(self, audio: NDArray[np.float32]) -> NDArray[np.float32]:
         """Separate a block, with the changes whose positions lie in it."""
@@ -228,6 +252,7 @@ class ServedStream(ChangingStream):
             origin = request.message.origin if isinstance(request.message, Reset) else 0
             self.engine.reset(origin)
         self._quiet_until = 0
+        self._snapshot_at = self.position
         for change in self._pending:
             # Their positions counted from what has ended.
             change.position = 0

@@ -145,7 +145,7 @@ class AsyncBridgeStream(StreamState):
         patience = 0.0 if self._gave_up else self._keeper.patience
         until, pause, lost = time.monotonic() + patience, FIRST_RETRY, 0
         while self._link is None:
-            request, past = self._replayed()
+            request, snapshot, past = self._replayed()
             try:
                 link, opened = await self._open(request)
             except (BridgeError, AddressError) as error:
@@ -156,13 +156,20 @@ class AsyncBridgeStream(StreamState):
                 pause = min(2 * pause, LAST_RETRY)
                 continue
             await self._take_over(link, opened, request.origin - self.origin)
-            await self._try_link(self._exchange_block, past)
+            await self._try_link(self._replay, snapshot, past)
             lost += self._link is None
             if lost == MOST_REPLAYS:
                 # The server may die of what it is sent.
                 self._give_up(BridgeError(str(self._why)))
                 return
             until = time.monotonic() + patience
+
+    async def _replay(
+        self, link: AsyncLink, snapshot: bytes | None, past: NDArray[np.float32]
+    ) -> None:
+        if snapshot is not None:
+            link.send(link.exchange.resume, snapshot)
+        await self._exchange_block(link, past)
 
     async def _take_over(self, link: AsyncLink, opened: Opened, base: int | None = None) -> None:
         """Go on over a connection, unless another one has come first."""

@@ -244,7 +244,7 @@ class BridgeStream(StreamState):
             if self._abandoned.is_set():
                 self._give_up(BridgeError("the render was abandoned; reset() the stream"))
                 return
-            request, past = self._replayed()
+            request, snapshot, past = self._replayed()
             try:
                 link, opened = self._open(request)
             except (BridgeError, AddressError) as error:
@@ -255,13 +255,18 @@ class BridgeStream(StreamState):
                 pause = min(2 * pause, LAST_RETRY)
                 continue
             self._take_over(link, opened, request.origin - self.origin)
-            self._try_link(self._exchange_block, past)
+            self._try_link(self._replay, snapshot, past)
             lost += self._link is None
             if lost == MOST_REPLAYS:
                 # The server may die of what it is sent.
                 self._give_up(BridgeError(str(self._why)))
                 return
             until = time.monotonic() + patience
+
+    def _replay(self, link: Link, snapshot: bytes | None, past: NDArray[np.float32]) -> None:
+        if snapshot is not None:
+            link.send(link.exchange.resume, snapshot)
+        self._exchange_block(link, past)
 
     def _open(self, request: StreamRequest) -> tuple[Link, Opened]:
         """A connection with the stream on it, unless somebody abandons it meanwhile."""

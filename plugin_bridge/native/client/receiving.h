@@ -77,6 +77,7 @@ static enum outcome begin_stream(audiosep_client *c, const char *text, const cha
         STORE(c->delay, (uint32_t)(latency + slack));
     l->delay_mode = l->mode;
     broken(c, "");
+    choose_snapshot(c);
     STORE(c->blocks.tail, LOAD(c->blocks.head));
     STORE(c->connections, c->connections + 1);
     STORE(c->progress, c->progress + 1);
@@ -92,8 +93,11 @@ static enum outcome note_error(audiosep_client *c, const char *text, const char 
     json_string(text, end, "message", message, sizeof message);
     snprintf(both, sizeof both, "%s: %s", code, message);
     broken(c, both);
+    /* The next attempt does without. */
+    int refused = !strcmp(code, "bad-snapshot");
+    if (refused) forget_snapshots(c);
     /* What is left was about a CHANGE, and the stream goes on as before. */
-    return c->link.stage != STREAMING || json_true(text, end, "fatal") ||
+    return c->link.stage != STREAMING || refused || json_true(text, end, "fatal") ||
                    !strcmp(code, "bad-block") || !strcmp(code, "no-stream")
                ? BROKEN
                : FINE;
@@ -147,6 +151,9 @@ static enum outcome handle(audiosep_client *c, const uint8_t *header, const uint
     case CHANGED:
         settle_change(c, get_le(header + 16, 8), 1);
         return FINE;
+    case SNAPSHOT:
+        keep_snapshot(c, data, length);
+        return FINE;
     case REPORT:
     case PONG:
         return FINE;
@@ -158,6 +165,15 @@ static enum outcome handle(audiosep_client *c, const uint8_t *header, const uint
     default:
         return header[5] >= OPTIONAL ? FINE : broken(c, "the server sent an unknown type");
     }
+}
+
+/* Make room for a frame that is larger than those of sound. */
+static int hold_more(connection *l, size_t bytes) {
+    uint8_t *larger = realloc(l->in, bytes + 2);
+    if (!larger) return -1;
+    l->in = larger;
+    l->in_size = bytes;
+    return 0;
 }
 
 /* The frames among what has come. */
@@ -182,6 +198,9 @@ static enum outcome handle_all(audiosep_client *c) {
         if (rest < HEADER) break;
         uint64_t length = get_le(header + 12, 4);
         if (HEADER + length > l->in_size) {
+            if (header[5] == SNAPSHOT && length <= SNAPSHOT_BYTES &&
+                !hold_more(l, HEADER + (size_t)length))
+                continue;
             if (header[5] < OPTIONAL) {
                 outcome = broken(c, "the server sent more than a frame can hold");
                 break;

@@ -51,7 +51,10 @@ static uint64_t replay_begin(audiosep_client *c, uint32_t frames) {
     player *a = &c->audio;
     int64_t first = (int64_t)a->position - LOAD(c->delay) - (int64_t)LOAD(c->preroll);
     int64_t kept = (int64_t)(a->position + frames) - (int64_t)c->line_frames;
+    uint64_t resume = LOAD(c->resume);
     STORE(c->answers.tail, LOAD(c->answers.head));
+    /* Then what it depends on before is in the snapshot. */
+    if (resume != NOWHERE && (int64_t)resume >= kept && resume >= a->start) return resume;
     if (first < kept) first = kept;
     if (first < (int64_t)a->start) first = (int64_t)a->start;
     return (uint64_t)first;

@@ -1,44 +1,5 @@
 /* What the client says. */
 
-static void put_le(uint8_t *to, uint64_t value, int bytes) {
-    for (int at = 0; at < bytes; at++) to[at] = (uint8_t)(value >> (8 * at));
-}
-
-static uint64_t get_le(const uint8_t *from, int bytes) {
-    uint64_t value = 0;
-    for (int at = 0; at < bytes; at++) value |= (uint64_t)from[at] << (8 * at);
-    return value;
-}
-
-static size_t out_room(connection *l) {
-    if (l->out_begin == l->out_end) l->out_begin = l->out_end = 0;
-    return l->out_size - l->out_end;
-}
-
-/* Room for a payload at the end of what is to be sent; commit() then sends it. */
-static uint8_t *payload(connection *l) { return l->out + l->out_end + HEADER; }
-
-static void commit(connection *l, enum type type, uint32_t stream, size_t length) {
-    uint8_t *header = l->out + l->out_end;
-    memcpy(header, "ASEP", 4);
-    header[4] = l->version;
-    header[5] = (uint8_t)type;
-    put_le(header + 6, 0, 2);
-    put_le(header + 8, stream, 4);
-    put_le(header + 12, length, 4);
-    put_le(header + 16, l->sequence++, 8);
-    l->out_end += HEADER + length;
-}
-
-static void commit_json(connection *l, enum type type, uint32_t stream, const writer *w) {
-    commit(l, type, stream, w->length < w->size ? w->length : w->size - 1);
-}
-
-static writer json(connection *l) {
-    writer w = {(char *)payload(l), CONTROL, 0};
-    return w;
-}
-
 /* What is asked for, and what holds. The server separates what it has confirmed. A change that it refuses is as if nobody had asked:
  * a new connection opens with what was confirmed, and asks for the rest again. */
 
@@ -149,7 +110,7 @@ static void ask_for_stream(audiosep_client *c) {
     put_integer(&w, c->config.channels);
     put(&w, ",\"max_block\":");
     put_integer(&w, BLOCK);
-    put(&w, ",\"outputs\":\"target+residual\",\"mode\":");
+    put(&w, ",\"snapshots\":true,\"outputs\":\"target+residual\",\"mode\":");
     put_string(&w, modes[l->mode]);
     if (c->model[0]) {
         put(&w, ",\"model\":");
@@ -242,6 +203,9 @@ static void follow(audiosep_client *c, const block_header *block) {
         commit_json(l, RESET, STREAM, &w);
         l->resets++;
     }
+    if (l->epoch != block->epoch) forget_snapshots(c);
+    if (!l->based && block->position == c->resume) send_snapshot(c, block->position);
+    l->line = block->time - block->position;
     l->based = 1;
     l->epoch = block->epoch;
     l->base = block->position;
@@ -254,8 +218,7 @@ static void take_blocks(audiosep_client *c) {
     connection *l = &c->link;
     ring *r = &c->blocks;
     uint32_t channels = c->config.channels;
-    size_t most = CONTROL + 2 * SMALL + 6 * (HEADER + 4 * (size_t)channels * BLOCK);
-    while (ring_filled(r) && out_room(l) >= most) {
+    while (ring_filled(r) && out_room(l) >= turn_bytes(c)) {
         block_header block;
         ring_read(r, r->tail, &block, WORDS(block_header));
         follow(c, &block);

@@ -36,6 +36,14 @@ typedef struct change {
     slot_text *queries;
 } change;
 
+/* What the server's network remembered. */
+typedef struct {
+    uint64_t begin, position; /* first frame of a stream that goes on with it; first one that is
+                                 then as it was */
+    uint8_t *data;
+    size_t length;
+} snapshot;
+
 /* The connection; the client's own thread's. */
 typedef struct {
     net_socket fd;
@@ -53,11 +61,14 @@ typedef struct {
     int stalled;                   /* an answer waits for room in the ring */
     int based;                     /* base and epoch are those of the stream */
     uint64_t base, sent, received; /* first frame sent; frames sent and received since */
+    uint64_t line;                 /* what the host's time line is ahead of the frames counted */
     uint32_t epoch, resets;        /* RESETs whose DONE is due: answers until then are stale */
     settings with;        /* what the server was asked for last */
     slot_text *confirmed; /* what it separates: the queries that it accepted last */
     slot_text *opening;   /* what OPEN asked for, until OPENED */
     change *changes;      /* on their way, the latest first */
+    snapshot kept[SNAPSHOTS]; /* the oldest first */
+    uint32_t keeping;
     uint32_t latency;
     float *staged; /* channels of BLOCK frames */
     uint32_t staging;
@@ -119,6 +130,7 @@ struct audiosep_client {
     uint32_t connections, attempts;
     int64_t answered;  /* frame of the mixture behind the last answer in the ring */
     uint32_t preroll;  /* frames before one that its masks depend on */
+    uint64_t resume;   /* where a stream has to begin that goes on with a snapshot, or NOWHERE */
     uint64_t progress; /* counts answers and streams */
     /* The audio thread writes, others read. */
     uint64_t frames, substituted, dry, failed, late;

@@ -8,6 +8,8 @@ import pytest
 
 from audiosep_core.errors import BridgeError
 from plugin_bridge import AsyncBridgeClient, BridgeClient
+from plugin_bridge.client.history import History
+from plugin_bridge.client.snapshots import Snapshots
 
 RATE = 48_000
 BLOCK = 512
@@ -186,3 +188,64 @@ def test_asyncio(mortal, audio):
     (expected, none), (out, reconnects) = asyncio.run(run())
     assert (none, reconnects) == (0, 5)
     np.testing.assert_allclose(out, expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("model", ["mini", "live"])
+def test_what_the_network_remembers_is_handed_over(start, music, model, monkeypatch):
+    server = start()
+    audio = music(1, 13 * RATE)
+    # Far less is held than the network heard: what it remembers is all in the snapshots.
+    monkeypatch.setattr("plugin_bridge.client.history.History.last", _last_seconds(6.5))
+    kills = {RATE * seconds // BLOCK * BLOCK for seconds in (7, 8, 12)}
+    changes = {
+        5 * RATE: lambda stream: setattr(stream, "strength", 2.0),
+        7 * RATE - 50_000: lambda stream: stream.set_queries("wind"),
+        8 * RATE: lambda stream: stream.set_queries("rain", position=12 * RATE - 9_000),
+    }
+
+    def at(frame):
+        if frame in kills:
+            server.kill()
+            server.start()
+
+    with BridgeClient(server.address.path) as client:
+        options = {"outputs": "target+residual", "model": model}
+        expected = exported(
+            client.open("drums", RATE, 1, "render", "render", **options), audio, changes=changes
+        )
+        stream = client.open("drums", RATE, 1, "render", "render", **options)
+        out = exported(stream, audio, at, changes)
+        assert stream.reconnects == 3
+    np.testing.assert_array_equal(out, expected)
+
+
+def _last_seconds(most):
+    last = History.last
+
+    def limited(self, count):
+        assert count <= most * RATE, "more was sent again than there had to be"
+        return last(self, count)
+
+    return limited
+
+
+def test_a_snapshot_that_is_refused_is_done_without(start, music, monkeypatch):
+    server = start()
+    audio = music(1, 8 * RATE)
+    with BridgeClient(server.address.path) as client:
+        stream = client.open("drums", RATE, 1, "render", "render")
+        expected = exported(stream, audio)
+        add = Snapshots.add
+        # As of another model.
+        spoilt = lambda self, data: add(self, data[:16] + bytes(32) + data[48:])  # noqa: E731
+        monkeypatch.setattr(Snapshots, "add", spoilt)
+
+        def at(frame):
+            if frame == 6 * RATE // BLOCK * BLOCK:
+                server.kill()
+                server.start()
+
+        out = exported(stream, audio, at)
+        # The second time without the snapshot, and all that was heard again.
+        assert stream.reconnects == 2
+    np.testing.assert_array_equal(out, expected)

@@ -3,6 +3,8 @@
 import numpy as np
 import pytest
 
+from plugin_bridge import BridgeClient
+
 QUERIES = ["drums", "wind"]
 
 
@@ -136,3 +138,33 @@ def test_the_same_passage_from_another_place_of_the_transport(c_client, start, w
     count = min(outs[1].shape[1], outs[0].shape[1] - later)
     null = outs[0][:, later : later + count] - outs[1][:, :count]
     assert np.abs(null[:, roll:]).max() < 1e-6
+
+
+def test_what_the_network_remembers_is_handed_over(c_client, start, music):
+    server = start()
+    audio = music(2, 48_000 * 9)
+    kills = {48_000 * seconds // 512 * 512 for seconds in (7, 8)}
+    changes = {
+        48_000 * 5 // 512 * 512: lambda client: client.set_strength(2.0),
+        48_000 * 6 // 512 * 512: lambda client: client.select(1),
+    }
+
+    def changed(client, kill=False):
+        def at(frame):
+            changes.get(frame, lambda client: None)(client)
+            if kill and frame in kills:
+                server.kill()
+                server.start()
+
+        return bounced(client, audio, at)
+
+    with opened(c_client, server) as client:
+        expected = changed(client)
+    with opened(c_client, server) as client, BridgeClient(server.address.path) as other:
+        out = changed(client, kill=True)
+        stats = client.stats
+        (stream,) = other.statistics()["streams"]
+    assert (stats.failed, stats.dry, stats.connections) == (0, 0, 3)
+    # Of 8 s that were heard the last server was given 3 again, and one that was new.
+    assert stream["blocks"] < 200
+    np.testing.assert_array_equal(out, expected)
