@@ -34,7 +34,9 @@ class NetworkState:
     def memory(self) -> NDArray[np.float32]:
         """(queries, values): all tensors of every query in one row, in the order of their names."""
         rows = len(self.conditions)
-        return np.concatenate([self.tensors[name].reshape(rows, -1) for name in sorted(self.tensors)], 1)
+        return np.concatenate(
+            [self.tensors[name].reshape(rows, -1) for name in sorted(self.tensors)], 1
+        )
 
     def remembering(self, memory: NDArray[np.float32]) -> NetworkState:
         """With other tensors, of as many queries, as :meth:`memory` gives them.

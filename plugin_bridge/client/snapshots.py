@@ -35,7 +35,8 @@ class Snapshots:
     def add(self, data: bytes) -> None:
         """Keep one; what is no snapshot is of no use and is left."""
         if len(data) >= _BEGIN.size:
-            self._kept.append(Snapshot(*_BEGIN.unpack_from(data), data))
+            origin, position = _BEGIN.unpack_from(data)
+            self._kept.append(Snapshot(origin, position, data))
             del self._kept[:-_MOST_AHEAD]
 
     def latest(self, before: int) -> Snapshot | None:

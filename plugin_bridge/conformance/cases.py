@@ -326,3 +326,38 @@ def _version_1(connect: Connect) -> None:
         dialog.hear_of(Type.DONE, 1, dialog.say(Type.RESET, 1))
         check(bool((_heard(dialog, sound) == first).all()), "a loop does not repeat itself")
         dialog.hear_end("type", dialog.say(Type.CANCEL, 1, {"sequence": 1}) + 1)
+
+
+@_case("SNAPSHOT: another stream goes on with it to the bit; none comes unasked")
+def _snapshots(connect: Connect) -> None:
+    sound = _sound(12 * _RATE)
+    with connect(2) as dialog:
+        latency = dialog.open(snapshots=True)["latency"]
+        parts, snapshots = [], []
+        for at in range(0, sound.shape[1], 4096):
+            sequence = dialog.say_audio(1, sound[:, at : at + 4096])
+            # What came behind the answer before lies in front of this one.
+            while (frame := dialog.hear()) is not None and frame.type == Type.SNAPSHOT:
+                snapshots.append(frame.payload)
+            check(frame is not None and frame.sequence == sequence, "no answer to audio came")
+            assert frame is not None
+            parts.append(np.frombuffer(frame.payload, "<f4").reshape(2, -1))
+        whole = np.concatenate(parts, -1)
+    with connect(2) as dialog:
+        dialog.hear_error("no-stream", 1, dialog.say(Type.SNAPSHOT, 1, b"whatever"))
+        dialog.open()
+        dialog.hear_error("bad-snapshot", 1, dialog.say(Type.SNAPSHOT, 1, b"whatever"))
+        if not snapshots:
+            # A network that remembers nothing has none to give.
+            return
+        check(
+            bool((_heard(dialog, sound, 4096) == whole).all()), "with snapshots it sounds otherwise"
+        )
+    data = snapshots[-1]
+    begin, position = (int.from_bytes(data[at : at + 8], "little") for at in (0, 8))
+    check(begin < position <= sound.shape[1], f"a snapshot of {begin} and {position}")
+    with connect(2) as dialog:
+        dialog.open(origin=begin)
+        dialog.say(Type.SNAPSHOT, 1, data)
+        again = _heard(dialog, sound[:, begin:], 4096)[:, position - begin + latency :]
+        check(bool((again == whole[:, position + latency :]).all()), "it does not go on as before")

@@ -1,6 +1,7 @@
 """The frames that PROTOCOL.md spells out are those that the code makes and takes."""
 
 import re
+import struct
 from pathlib import Path
 
 import numpy as np
@@ -105,6 +106,10 @@ def test_the_code_speaks_the_page_to_the_byte(vectors, monkeypatch):
     modes = ["render", "mix", "track", "live"]
     listed = Listed([ModelMessage("mini", modes[:3]), ModelMessage("live", modes)], ["drums"])
     assert says("s→c", server.send(0, 4, listed))[0].message == listed
+    snapshot = struct.pack("<QQ2s", 231_040, 240_000, b"*+")
+    heard = says("s→c", server.send_plain(Type.SNAPSHOT, 1, 2, snapshot))
+    assert heard[0].payload == snapshot
+    assert says("c→s", client.plain(Type.SNAPSHOT, 1, snapshot))[0].payload == snapshot
     monkeypatch.setattr(proof, "new_challenge", iter(["01" * 32, "02" * 32]).__next__)
     client, server = ClientProtocol(), ServerProtocol(Limits(), welcome, "ab" * 32)
     (reply,) = says("c→s", client.hello("example/1.0", "ab" * 32))
