@@ -219,6 +219,30 @@ def test_what_the_network_remembers_is_handed_over(start, music, model, monkeypa
     np.testing.assert_array_equal(out, expected)
 
 
+def test_asyncio_hands_it_over(start, music, monkeypatch):
+    server = start()
+    audio = music(1, 8 * RATE)
+    monkeypatch.setattr("plugin_bridge.client.history.History.last", _last_seconds(6.5))
+
+    async def export(client, killed):
+        stream = await client.open("drums", RATE, 1, "render", "render")
+        parts = []
+        for start in range(0, audio.shape[1], BLOCK):
+            if start == killed:
+                server.kill()
+                server.start()
+            parts.append(await stream.process(audio[:, start : start + BLOCK]))
+        return np.concatenate([*parts, await stream.flush()], -1), stream.reconnects
+
+    async def run():
+        async with AsyncBridgeClient(server.address.path) as client:
+            return await export(client, -1), await export(client, 7 * RATE // BLOCK * BLOCK)
+
+    (expected, none), (out, reconnects) = asyncio.run(run())
+    assert (none, reconnects) == (0, 1)
+    np.testing.assert_array_equal(out, expected)
+
+
 def _last_seconds(most):
     last = History.last
 
