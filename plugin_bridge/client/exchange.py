@@ -39,7 +39,7 @@ class Exchange:
 
     Attributes:
         place: Takes the audio that comes back, (rows, channels, n).
-        answered: Number of the last block that was answered.
+        answered: Number of the last block that was answered, or reset.
         substituted_blocks: Answers made with masks that stand in for late ones.
         settle: Told of every change that was answered its number, the position at which it took
             effect, and why it was refused, or None.
@@ -49,13 +49,13 @@ class Exchange:
 
     def __init__(self, server: str) -> None:
         self.place: Callable[[NDArray[np.float32]], None] = _nowhere
-        self.answered = -1
         self.substituted_blocks = 0
         self.settle: Callable[[int, int, Exception | None], None] = _settled
         self.snapshots = Snapshots()
         self.idle_seconds = 300
         self._server = server
         self._protocol = ClientProtocol()
+        self.answered = self._last_block = -1
         #: Blocks before this one are of a stream that was reset.
         self._since = 0
         #: What somebody waits for.
@@ -92,7 +92,14 @@ class Exchange:
 
     def audio(self, block: NDArray[np.float32]) -> bytes:
         """(channels, n) float32 of the mixture."""
-        return self._protocol.audio(_STREAM, block)
+        data = self._protocol.audio(_STREAM, block)
+        self._last_block = self.last
+        return data
+
+    @property
+    def owes_audio(self) -> bool:
+        """Whether a block was sent that has no answer yet."""
+        return self.answered < self._last_block
 
     def resume(self, snapshot: bytes) -> bytes:
         """Go on with what another server's network remembers; nobody answers unless it cannot."""
@@ -114,6 +121,7 @@ class Exchange:
         """Have all sound forgotten; answers to blocks before count no more."""
         data = self._protocol.reset(_STREAM, origin)
         self._since = self.last
+        self.answered = self._last_block
         return data
 
     def close(self) -> bytes:

@@ -56,5 +56,7 @@ def is_within(block: NDArray[np.float32], most: float) -> bool:
         block: Of any shape.
         most: The magnitude.
     """
-    # NaN compares as false.
+    # One sum tells it of nearly every block, in a fraction of the time. NaN compares as false.
+    if np.vdot(block, block) <= most * most:
+        return True
     return bool(np.abs(block).max(initial=0) <= most)

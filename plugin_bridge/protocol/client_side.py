@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -56,8 +57,7 @@ class Answer:
     payload: bytes = b""
 
 
-@dataclasses.dataclass(frozen=True)
-class AudioAnswer:
+class AudioAnswer(NamedTuple):
     """Audio of a stream: ``rows`` is (rows, channels, frames) float32."""
 
     stream: int

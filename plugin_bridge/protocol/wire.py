@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import dataclasses
 import enum
 import struct
+from typing import NamedTuple
 
 MAGIC = b"ASEP"
 #: Versions of the protocol that this code speaks, the best one last.
@@ -64,8 +64,7 @@ class ProtocolError(Exception):
         self.code = code
 
 
-@dataclasses.dataclass(frozen=True)
-class Frame:
+class Frame(NamedTuple):
     """One message on the wire.
 
     Attributes:
@@ -125,8 +124,7 @@ class Decoder:
         buffer = self._buffer
         if not buffer:
             return None
-        start = bytes(buffer[: len(MAGIC)])
-        if start != MAGIC[: len(start)]:
+        if not buffer.startswith(MAGIC) and not MAGIC.startswith(buffer):
             raise ProtocolError("magic", "these bytes are no frame of this protocol")
         if len(buffer) < HEADER.size:
             return None

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from audiosep_core.signal.windows import Steps
-from plugin_bridge.live.latency import hop_samples, quantum_samples
+from plugin_bridge.live.latency import hop_samples, quantum_samples, step_samples
 from plugin_bridge.protocol.messages import Changed, Failure, Latency, Reset
 from plugin_bridge.protocol.request import StreamRequest
 from plugin_bridge.protocol.server_side import Block, Request
@@ -86,8 +86,8 @@ class ServedStream(ChangingStream):
             arrived: When its bytes came in (time.monotonic).
         """
         alone = self._handed_over == self._worked_off and not self._pending
-        quiet = self.position + block.audio.shape[1] <= self._quiet_until
-        if alone and quiet and not self._inbox.ended and self._working.acquire(blocking=False):
+        quick = alone and self._is_quiet(block.audio.shape[1]) and not self._inbox.ended
+        if quick and self._working.acquire(blocking=False):
             try:
                 self._answer(block, arrived)
             except Exception as error:
@@ -154,8 +154,15 @@ class ServedStream(ChangingStream):
         self._handed_over += 1
         self._inbox.put(item, size)
 
+    def _is_quiet(self, count: int) -> bool:
+        """Whether so many more frames need no network."""
+        step = step_samples(self.engine.sample_rate, self.estimator.config)
+        if step:
+            return self.position % step + count < step
+        return self.position + count <= self._quiet_until
+
     def _jitter(self) -> int:
-        """Frames by which the network may be asked earlier than a hop after the last time."""
+        """Frames by which windows may be due earlier than a hop after the last."""
         config, rate = self.estimator.config, self.engine.sample_rate
         frame = hop_samples(Steps(1), config, rate)
         return quantum_samples(rate, config) + frame + 1
@@ -233,6 +240,8 @@ class ServedStream(ChangingStream):
 
     def _separate(self, audio: NDArray[np.float32]) -> NDArray[np.float32]:
         """Separate a block, with the changes whose positions lie in it."""
+        if not self._pending:
+            return self.engine.process(audio)
         parts = []
         while audio.shape[1]:
             done = self._apply_due(audio.shape[1])

@@ -66,9 +66,13 @@ class AsyncBridgeStream(StreamState):
         self._check_open()
         sound = self._sound(block)
         count = sound.shape[1]
-        self._push(sound)
         try:
-            await self._try_link(self._exchange_block, sound)
+            try:
+                await self._try_link(self._send_block, sound)
+            finally:
+                # The server works meanwhile.
+                self._push(sound)
+            await self._try_link(self._hear_block)
             if self._link is None and self.contract == "render":
                 await self._recover()
             # Others must get their turn, the event loop to receive among them.
@@ -131,13 +135,17 @@ class AsyncBridgeStream(StreamState):
             await link.close()
         self._keeper.forget(self)
 
-    async def _exchange_block(self, link: AsyncLink, block: NDArray[np.float32]) -> None:
-        wait = self.contract == "render"
+    async def _send_block(self, link: AsyncLink, block: NDArray[np.float32]) -> None:
         for piece in self._pieces(block):
-            sequence = link.send(link.exchange.audio, piece)
-            while wait and link.exchange.answered < sequence:
+            link.send(link.exchange.audio, piece)
+            while self.contract == "render" and link.unsent:
                 await link.wait()
-        if not wait and link.unsent > self._most_unsent:
+
+    async def _hear_block(self, link: AsyncLink) -> None:
+        if self.contract == "render":
+            while link.exchange.owes_audio:
+                await link.wait()
+        elif link.unsent > self._most_unsent:
             raise lost(link.server, "it takes no audio")
 
     async def _recover(self) -> None:
@@ -169,7 +177,8 @@ class AsyncBridgeStream(StreamState):
     ) -> None:
         if snapshot is not None:
             link.send(link.exchange.resume, snapshot)
-        await self._exchange_block(link, past)
+        await self._send_block(link, past)
+        await self._hear_block(link)
 
     async def _take_over(self, link: AsyncLink, opened: Opened, base: int | None = None) -> None:
         """Go on over a connection, unless another one has come first."""

@@ -84,9 +84,13 @@ class BridgeStream(StreamState):
         sound = self._sound(block)
         count = sound.shape[1]
         self._accept_offer()
-        self._push(sound)
         try:
-            self._try_link(self._exchange_block, sound)
+            try:
+                self._try_link(self._send_block, sound)
+            finally:
+                # The server works meanwhile.
+                self._push(sound)
+            self._try_link(self._hear_block)
             if self._link is None and self.contract == "render":
                 self._recover()
         except BaseException:
@@ -218,15 +222,19 @@ class BridgeStream(StreamState):
         """For the keeper: why there is no new connection."""
         self.last_error = error
 
-    def _exchange_block(self, link: Link, block: NDArray[np.float32]) -> None:
-        wait = self.contract == "render"
+    def _send_block(self, link: Link, block: NDArray[np.float32]) -> None:
+        """Send audio; in the contract "render" all of it, however long the server takes."""
         for piece in self._pieces(block):
-            sequence = link.send(link.exchange.audio, piece)
-            if wait:
+            link.send(link.exchange.audio, piece)
+            if self.contract == "render":
                 link.drain()
-                while link.exchange.answered < sequence:
-                    link.receive(wait=True)
-        if not wait:
+
+    def _hear_block(self, link: Link) -> None:
+        """Take what has come; in the contract "render" all that was sent has its answer then."""
+        if self.contract == "render":
+            while link.exchange.owes_audio:
+                link.receive(wait=True)
+        else:
             link.receive()
             if link.unsent > self._most_unsent:
                 raise lost(link.server, "it takes no audio")
@@ -266,7 +274,8 @@ class BridgeStream(StreamState):
     def _replay(self, link: Link, snapshot: bytes | None, past: NDArray[np.float32]) -> None:
         if snapshot is not None:
             link.send(link.exchange.resume, snapshot)
-        self._exchange_block(link, past)
+        self._send_block(link, past)
+        self._hear_block(link)
 
     def _open(self, request: StreamRequest) -> tuple[Link, Opened]:
         """A connection with the stream on it, unless somebody abandons it meanwhile."""
