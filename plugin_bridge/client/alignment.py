@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from audiosep_core.signal.fifo import Fifo
+from plugin_bridge.client.history import History
 
 #: Frames over which a step at a loss decays, and over which an answer fades in.
 FADE = 480
@@ -27,29 +28,28 @@ class Alignment:
         slack: Frames that an answer may take.
         rows: Signals in an answer.
         channels: Of the mixture and of each row.
+        kept: Frames of the mixture that are kept beyond the delay.
 
     Attributes:
+        past: The last of the mixture.
+        pushed: Frames of the mixture since the start or the last restart.
         dry_frames: Frames that the mixture took the place of so far.
         late_frames: Frames whose answer came when the mixture had.
     """
 
-    def __init__(self, latency: int, slack: int, rows: int, channels: int) -> None:
+    def __init__(self, latency: int, slack: int, rows: int, channels: int, kept: int = 0) -> None:
         self.latency = latency
         self.slack = slack
         self.dry_frames = 0
         self.late_frames = 0
         self._shape = (rows, channels)
+        self.past = History(channels, max(1, self.delay + kept))
         self.restart()
 
     @property
     def delay(self) -> int:
         """Frames by which everything is late."""
         return self.latency + self.slack
-
-    @property
-    def pushed(self) -> int:
-        """Frames of the mixture since the start or the last restart."""
-        return self._taken + len(self._mixture)
 
     @property
     def base(self) -> int:
@@ -65,8 +65,8 @@ class Alignment:
         """Forget all sound, and count from 0."""
         # What lies before frame 0 is silence, and its answer, too.
         self._taken = -self.delay
-        self._mixture = Fifo(self._shape[1:])
-        self._mixture.push_zeros(self.delay)
+        self.pushed = 0
+        self.past.clear()
         self._answers = Fifo(self._shape)
         self._answers.push_zeros(self.delay)
         #: Stretches without an answer before the last answer, first and behind the last frame.
@@ -95,7 +95,8 @@ class Alignment:
 
     def push(self, block: NDArray[np.float32]) -> None:
         """(channels, n) of the mixture."""
-        self._mixture.push(block)
+        self.past.push(block)
+        self.pushed += block.shape[1]
 
     def place(self, answer: NDArray[np.float32]) -> None:
         """(rows, channels, n): the next answer of the stream that was opened last."""
@@ -129,9 +130,13 @@ class Alignment:
 
         Returns:
             (rows, channels, count).
+
+        Raises:
+            ValueError: There are not so many.
         """
+        if self._taken + count > self.pushed:
+            raise ValueError(f"{count} frames are more than were pushed and not taken")
         if self._since == FADE and not self._stepping and self.ready(count):
-            self._mixture.drop(count)
             rows = self._answers.pop(count)
             self._played(rows, count > 0)
             return rows
@@ -139,9 +144,7 @@ class Alignment:
         known = min(count, len(self._answers))
         rows = np.zeros((*self._shape, count), np.float32)
         rows[..., :known] = self._answers.pop(known)
-        mixture = self._mixture.pop(count)
-        if silent:
-            mixture[:] = 0
+        mixture = self._mixture(0 if silent else count, count)
         self.dry_frames += count - int(np.count_nonzero(have))
         weights = self._weights(have)
         # Where the answer has its full weight it stays as it is, to the bit.
@@ -152,6 +155,14 @@ class Alignment:
         self._smooth(rows, have, summing=not silent)
         self._played(rows, bool(count and have[-1]))
         return rows
+
+    def _mixture(self, known: int, count: int) -> NDArray[np.float32]:
+        """The next frames of the mixture; silence before its first one, and behind ``known``."""
+        mixture = np.zeros((self._shape[1], count), np.float32)
+        first = min(max(-self._taken, 0), known)
+        ago = self.pushed - self._taken - known
+        mixture[:, first:known] = self.past.last(known - first, ago)
+        return mixture
 
     def _played(self, rows: NDArray[np.float32], wet: bool) -> None:
         count = rows.shape[-1]

@@ -185,9 +185,8 @@ class Exchange:
         if event.sequence < self._since:
             return
         self.answered = event.sequence
-        _bound(event.rows)
         self.substituted_blocks += event.substituted
-        self.place(event.rows)
+        self.place(_bounded(event.rows))
 
     def _answer(self, event: Answer) -> None:
         message, sequence = event.message, event.sequence
@@ -226,11 +225,12 @@ class Exchange:
             self.settle(sequence, position, refused)
 
 
-def _bound(rows: NDArray[np.float32]) -> None:
-    """Silence what is not finite and cut off what is too loud, in place: it goes to an ear."""
-    if not is_within(rows, LOUDEST):
-        np.nan_to_num(rows, copy=False, nan=0.0, posinf=0.0, neginf=0.0)
-        np.clip(rows, -LOUDEST, LOUDEST, out=rows)
+def _bounded(rows: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Without what is not finite, and without what is too loud: it goes to an ear."""
+    if is_within(rows, LOUDEST):
+        return rows
+    finite = np.nan_to_num(rows, nan=0.0, posinf=0.0, neginf=0.0)
+    return np.clip(finite, -LOUDEST, LOUDEST)
 
 
 def _nowhere(rows: NDArray[np.float32]) -> None:

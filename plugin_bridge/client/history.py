@@ -1,4 +1,4 @@
-"""The last of what went in, for a server that takes the place of another."""
+"""The last of what went in: for a server that takes the place of another, or of an answer."""
 
 from __future__ import annotations
 
@@ -36,12 +36,21 @@ class History:
         self._next = (self._next + count) % size
         self._held = min(self._held + count, size)
 
-    def last(self, count: int) -> NDArray[np.float32]:
-        """(channels, count): a copy of the last frames; at most as many as are held."""
-        begin = self._next - count
-        if begin >= 0:
-            return self._ring[:, begin : self._next].copy()
-        return np.concatenate([self._ring[:, begin:], self._ring[:, : self._next]], 1)
+    def last(self, count: int, ago: int = 0) -> NDArray[np.float32]:
+        """(channels, count): a copy of frames, the last ones or some before.
+
+        Args:
+            count: How many.
+            ago: Frames behind them; with ``count`` at most as many as are held.
+        """
+        end = self._next - ago
+        begin = end - count
+        if begin < 0 < end:
+            return np.concatenate([self._ring[:, begin:], self._ring[:, :end]], 1)
+        if begin < 0:
+            size = self._ring.shape[1]
+            begin, end = begin + size, end + size
+        return self._ring[:, begin:end].copy()
 
     def clear(self) -> None:
         """Forget all."""

@@ -15,7 +15,6 @@ from audiosep_core.settings import Delta, Settings
 from plugin_bridge.client.alignment import Alignment
 from plugin_bridge.client.asked import Asked, PendingDelta
 from plugin_bridge.client.exchange import Exchange
-from plugin_bridge.client.history import History
 from plugin_bridge.client.snapshots import Snapshots
 from plugin_bridge.live.blocks import as_block, is_broken
 from plugin_bridge.protocol.messages import Change, Contract, Opened
@@ -55,10 +54,15 @@ class StreamState(abc.ABC):
         self._opened = opened
         self._exchange: Exchange | None = None
         form = request.format
-        self._alignment = Alignment(opened.latency, opened.slack, opened.rows, form.channels)
         self._portion = max(1, round(_PORTION_SECONDS * form.sample_rate))
-        #: The mixture that a new stream has to be given again, if this one is lost.
-        self._past = History(form.channels, self._alignment.delay + opened.preroll + self._portion)
+        self._alignment = Alignment(
+            opened.latency,
+            opened.slack,
+            opened.rows,
+            form.channels,
+            # Of the mixture a new stream has to be given so much again, if this one is lost.
+            kept=opened.preroll + self._portion,
+        )
         #: What the server's network remembers of it, so that less has to be given again.
         self._snapshots = Snapshots()
         self.origin = request.origin
@@ -223,13 +227,12 @@ class StreamState(abc.ABC):
     def _push(self, block: NDArray[np.float32]) -> None:
         """Push a block, and remember it for as long as a new stream would need it."""
         self._alignment.push(block)
-        self._past.push(block)
         self._asked.hold(self._past_begin)
 
     @property
     def _past_begin(self) -> int:
         """The first frame of the past, on the time line of the origin."""
-        return self.origin + self._alignment.pushed - len(self._past)
+        return self.origin + self._alignment.pushed - len(self._alignment.past)
 
     def _replayed(self) -> tuple[StreamRequest, bytes | None, NDArray[np.float32]]:
         """What to open when a render lost its server, and what to send on it at once.
@@ -253,7 +256,7 @@ class StreamState(abc.ABC):
         else:
             snapshot = None
         held = self._asked.rewind(begin)
-        past = self._past.last(self._past_begin + len(self._past) - begin)
+        past = self._alignment.past.last(self._past_begin + len(self._alignment.past) - begin)
         data = None if snapshot is None else snapshot.data
         return dataclasses.replace(held, origin=begin), data, past
 
@@ -367,7 +370,6 @@ class StreamState(abc.ABC):
 
     def _restarted(self, origin: int = 0) -> None:
         self._asked.restart()
-        self._past.clear()
         self._snapshots.clear()
         self._complained = self._gave_up = self._interrupted = False
         self._alignment.restart()

@@ -58,7 +58,7 @@ class Answer:
 
 
 class AudioAnswer(NamedTuple):
-    """Audio of a stream: ``rows`` is (rows, channels, frames) float32."""
+    """Audio of a stream: ``rows`` is (rows, channels, frames) float32, to be read only."""
 
     stream: int
     sequence: int
@@ -214,8 +214,7 @@ class ClientProtocol:
         frames, rest = divmod(len(frame.payload), 4 * rows * channels)
         if rest:
             raise ProtocolError("bad-block", f"{len(frame.payload)} bytes are no whole frames")
-        # A copy, which may be written to.
-        audio = np.frombuffer(frame.payload, "<f4").astype(np.float32)
+        audio = np.frombuffer(frame.payload, "<f4").astype(np.float32, copy=False)
         shaped = audio.reshape(rows, channels, frames)
         substituted = bool(frame.flags & Flag.SUBSTITUTED)
         return AudioAnswer(frame.stream, frame.sequence, shaped, substituted)

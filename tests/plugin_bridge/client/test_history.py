@@ -24,3 +24,8 @@ def test_the_last_frames_are_there_and_in_order(frames: int, blocks: list[int | 
         for wanted in (0, len(history) // 2, len(history)):
             expected = pushed[:, pushed.shape[1] - wanted :]
             np.testing.assert_array_equal(history.last(wanted), expected)
+            for ago in (1, len(history) // 3, len(history) - wanted):
+                if wanted + ago <= len(history):
+                    end = pushed.shape[1] - ago
+                    before = pushed[:, end - wanted : end]
+                    np.testing.assert_array_equal(history.last(wanted, ago), before)
