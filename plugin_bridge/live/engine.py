@@ -219,6 +219,9 @@ class StreamingSeparator:
         at = self.position if position is None else position
         scheduled = Scheduled(delta, embeddings, at)
         if at <= self.position:
+            # Those that wait for the same frame were asked for before.
+            while (due := self._schedule.due(at + 1)) is not None:
+                self._begin(due)
             self._begin(scheduled)
         else:
             self._schedule.add(scheduled)

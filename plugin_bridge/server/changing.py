@@ -203,10 +203,17 @@ class ChangingStream(abc.ABC):
         self.engine = engine
         self._quiet_until = 0
         self._confirm()
+        self._forget_positions()
         for change in self._pending:
-            # Their positions, and what the engine kept of them, were of what has ended.
-            change.position, change.scheduled = 0, None
+            # The other engine knows of none.
+            change.scheduled = None
         self._tell(sequence, Latency(engine.latency_samples, self.slack, self._hop()))
+
+    def _forget_positions(self) -> None:
+        """The changes that wait begin anew, in their order: positions were of what has ended."""
+        self._pending.sort(key=lambda change: change.position)
+        for change in self._pending:
+            change.position = 0
 
     def _confirm(self) -> None:
         """Tell of the changes that have begun, in the order in which they did."""

@@ -262,9 +262,7 @@ class ServedStream(ChangingStream):
             self.engine.reset(origin)
         self._quiet_until = 0
         self._snapshot_at = self.position
-        for change in self._pending:
-            # Their positions counted from what has ended.
-            change.position = 0
+        self._forget_positions()
         self._confirm()
         self._apply_due(0)
         self._tell_done(request.sequence)

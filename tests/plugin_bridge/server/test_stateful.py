@@ -258,9 +258,13 @@ class CHolder(Holder):
             listed = [dataclasses.astuple(query)[:5] for query in Settings(queries).queries]
             assert self._client.set_slot(slot, listed) == 0
         self._client.set_slot(self.BAD, ["   "])
+        self._unsaid = False
         self.close = self._client.close
         self.reset = self._client.reset
-        self.process = self._client.process
+
+    def process(self, block):
+        self._unsaid = False
+        return self._client.process(block)
 
     def ask(self, model, delta, ahead):
         """Only what there are calls for, and for the next block."""
@@ -269,13 +273,18 @@ class CHolder(Holder):
         if delta.strength is not None:
             self._client.set_strength(delta.strength)
         else:
+            self._unsaid = True
             known = [Delta(queries) for queries in QUERIES]
             self._client.select(known.index(delta))
         model.ask(delta)
 
     def refuse(self):
-        """A slot that the server refuses, unless another is selected before the next block."""
-        self._client.select(self.BAD)
+        """A slot that the server refuses, unless another is selected before the next block.
+
+        It would take the place of one that was selected since the last.
+        """
+        if not self._unsaid:
+            self._client.select(self.BAD)
 
     def lose(self, changes):
         before = self._client.stats.connections
@@ -397,3 +406,30 @@ def test_whatever_happens_the_settings_are_those_that_were_accepted(world, music
             max_examples=20, stateful_step_count=15, deadline=None, derandomize=True, database=None
         ),
     )
+
+
+@pytest.fixture
+def driven(world, music):
+    """The machine of the Python client, to be driven by hand."""
+    driven = machine(PythonHolder, world, music(1, 60_000))()
+    yield driven
+    driven.teardown()
+
+
+DRUMS, WIND = (Delta((Query(text),)) for text in ("drums", "wind"))
+
+
+def test_what_a_reset_finds_waiting_takes_effect_in_the_order_of_its_positions(driven):
+    driven.change(DRUMS, ahead=2)
+    driven.change(WIND, ahead=1)
+    driven.reset()
+    driven.feed(1)
+    driven.feed(5000)
+
+
+def test_of_two_changes_at_one_frame_the_one_asked_last_holds_also_if_it_comes_late(driven):
+    driven.change(DRUMS, ahead=1)
+    driven.feed(1)
+    driven.change(WIND, ahead=None)
+    driven.feed(5000)
+    driven.feed(5000)
