@@ -134,11 +134,13 @@ class SteppedStream:
         """Go on with what another stream remembers; before the first sample, at its origin.
 
         Raises:
-            ValueError: It is of another network.
+            ValueError: It is of another network, or of a stream at another rate.
         """
+        if snapshot.position - snapshot.origin != self._lead:
+            raise ValueError("the snapshot is damaged, or of a stream at another rate")
         # Shows at once whether it can be; what is heard until its position changes it again.
         self._masker.remember(dict(zip(snapshot.keys, snapshot.memory, strict=True)))
-        self._awaited = snapshot.position - snapshot.origin, snapshot
+        self._awaited = self._lead, snapshot
 
     def push(self, block: NDArray[np.float32]) -> NDArray[np.float32]:
         """Take a block, return what it completes.

@@ -123,6 +123,8 @@ class StepMasker:
         """
         assert self._state is not None
         own = self._state.memory()
+        if any(len(row) != own.shape[1] for row in memory.values()):
+            raise ValueError(f"what is to be remembered is not {own.shape[1]} values a query")
         rows = [memory.get(key, row) for key, row in zip(self._keys, own, strict=True)]
         self._state = self._state.remembering(np.stack(rows))
 

@@ -1,5 +1,6 @@
 """A stream that goes on with what another one remembers gives what that one does."""
 
+import dataclasses
 import struct
 
 import numpy as np
@@ -100,6 +101,17 @@ def test_bytes_begin_with_origin_and_position(snapshot):
 def test_of_another_model(snapshot):
     with pytest.raises(ValueError, match="another model"):
         Snapshot.decode(snapshot.encode(MODEL), OTHER)
+
+
+def test_of_another_rate_or_another_network(step_network, conditions, snapshot):
+    other = SteppedStream(step_network, Selection.plain(conditions[:2]), 96_000, 2)
+    with pytest.raises(ValueError, match="another rate"):
+        other.resume(snapshot)
+    same = SteppedStream(step_network, Selection.plain(conditions[:2]), 48_000, 2)
+    with pytest.raises(ValueError, match="another rate"):
+        same.resume(dataclasses.replace(snapshot, position=snapshot.origin - 1))
+    with pytest.raises(ValueError, match="values a query"):
+        same.resume(dataclasses.replace(snapshot, memory=snapshot.memory[:, 1:]))
 
 
 @settings(max_examples=50)
