@@ -107,6 +107,8 @@ class Holder:
 
     #: Of the engine to compare with, and how much later the stream's output comes.
     mode, outputs, slack_seconds = MODE, "target", 0.0
+    #: Frames that go by where a connection is lost.
+    lost_frames = 0
 
     def ask(self, model, delta, ahead):
         self.change(delta, None if ahead is None else model.position + ahead)
@@ -204,6 +206,8 @@ class ServerHolder(Holder):
 class PythonHolder(Holder):
     """The Python client, in the contract "render"."""
 
+    lost_frames = 128
+
     def __init__(self, world):
         self._client = BridgeClient(world.address.path)
         self._stream = self._client.open(FIRST, RATE, 1, MODE, "render")
@@ -234,7 +238,7 @@ class PythonHolder(Holder):
         before = self._stream.reconnects
         # The first call may tell of a change that was refused.
         for _ in range(2):
-            self.process(np.zeros((1, 64), np.float32))
+            self.process(np.zeros((1, self.lost_frames // 2), np.float32))
         assert self._stream.reconnects == before + 1
         for delta in changes:
             self._stream.change(delta)
@@ -387,7 +391,11 @@ def machine(holder_kind, world, audio):
 
         @rule(changes=st.lists(st.sampled_from(CHANGES), max_size=2))
         def reconnect(self, changes):
-            for delta in self.holder.lose(changes):
+            asked = self.holder.lose(changes)
+            for _, due in self.model.take(self.holder.lost_frames):
+                for delta in due:
+                    self.engine.change(delta)
+            for delta in asked:
                 self.model.ask(delta)
             self.reset()
 
