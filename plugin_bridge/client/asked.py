@@ -73,6 +73,9 @@ class Asked:
         """A change took effect at a frame."""
         item = self._settled(sequence)
         self.confirmed = self.confirmed.changed(item.delta)
+        if self._told:
+            # One that took the place of others is heard at their frame, and holds instead of them.
+            position = max(position, self._told[-1].position)
         self._told.append(PendingDelta(item.delta, position))
 
     def refuse(self, sequence: int, error: Exception) -> None:

@@ -222,7 +222,8 @@ class Exchange:
     def _settle(self, sequence: int, position: int, refused: Exception | None) -> None:
         if sequence in self._changes:
             self._changes.remove(sequence)
-            self.settle(sequence, position, refused)
+            # What was said before a reset holds from the first frame behind it.
+            self.settle(sequence, position if sequence > self._since else 0, refused)
 
 
 def _bounded(rows: NDArray[np.float32]) -> NDArray[np.float32]:

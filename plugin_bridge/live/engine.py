@@ -107,6 +107,8 @@ class StreamingSeparator:
         self._step = step_samples(self.sample_rate, config)
         self._embeddings = self._encoder.embed(self._settings.asked)
         self._schedule = Schedule()
+        #: Changes that have begun.
+        self._turn = 0
         self.reset(origin)
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -232,7 +234,8 @@ class StreamingSeparator:
         return self._schedule.remove(scheduled)
 
     def _begin(self, scheduled: Scheduled) -> None:
-        scheduled.began = scheduled.position
+        self._turn += 1
+        scheduled.began, scheduled.turn = scheduled.position, self._turn
         if not scheduled.delta.named():
             return
         settings = self._settings.changed(scheduled.delta)
@@ -344,7 +347,8 @@ class StreamingSeparator:
             self._settings = self._settings.changed(due.delta)
             if due.embeddings is not None:
                 self._embeddings = due.embeddings
-            due.began = origin
+            self._turn += 1
+            due.began, due.turn = origin, self._turn
         self.origin = self.position = origin
         self._stream = open_stream(
             self._estimator,

@@ -23,12 +23,15 @@ class Scheduled:
         embeddings: (queries, condition_size) of its queries; None where these stay.
         position: The frame that was asked for.
         began: The frame at which it is heard, once that frame has come in.
+        turn: Counts those that have begun: one that takes the place of others may be heard at
+            their frame.
     """
 
     delta: Delta
     embeddings: NDArray[np.float32] | None
     position: int
     began: int | None = None
+    turn: int = 0
 
 
 class Schedule:

@@ -218,11 +218,11 @@ class ChangingStream(abc.ABC):
     def _confirm(self) -> None:
         """Tell of the changes that have begun, in the order in which they did."""
         begun = [
-            (change.scheduled.began, change)
+            (change.scheduled.turn, change.scheduled.began, change)
             for change in self._pending
             if change.scheduled is not None and change.scheduled.began is not None
         ]
-        for began, change in sorted(begun, key=lambda pair: pair[0]):
+        for _, began, change in sorted(begun, key=lambda item: item[0]):
             self._pending.remove(change)
             self.request = self._changed(change.ready.result().delta)
             self._tell(change.sequence, Changed(began))

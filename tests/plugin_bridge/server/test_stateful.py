@@ -252,6 +252,7 @@ class CHolder(Holder):
     BAD = len(QUERIES)
     #: The least slack that it asks for, so that the contract can change.
     mode, slack_seconds = "track", 0.01
+    lost_frames = 20_000
 
     def __init__(self, world):
         self._world = world
@@ -291,6 +292,9 @@ class CHolder(Holder):
             self._client.select(self.BAD)
 
     def lose(self, changes):
+        # What it said last is answered: of a slot that is not it knows nothing on another
+        # connection once it is asked for the next.
+        self.process(np.zeros((1, self.lost_frames), np.float32))
         before = self._client.stats.connections
         self._world.hang_up()
         self._world.wait_until(lambda: self._client.stats.connections > before)
@@ -439,5 +443,29 @@ def test_of_two_changes_at_one_frame_the_one_asked_last_holds_also_if_it_comes_l
     driven.change(DRUMS, ahead=1)
     driven.feed(1)
     driven.change(WIND, ahead=None)
+    driven.feed(5000)
+    driven.feed(5000)
+
+
+def test_what_was_said_before_a_reset_holds_from_the_start_where_a_render_goes_on(driven):
+    driven.feed(128)
+    driven.change(Delta(strength=2.0), ahead=None)
+    driven.reset()
+    driven.feed(1)
+    driven.change(Delta(strength=0.5), ahead=None)
+    driven.feed(5000)
+    driven.reconnect([])
+    driven.feed(5000)
+    driven.feed(5000)
+
+
+def test_changes_of_one_frame_of_the_stft_end_as_the_last_position_has_it(driven):
+    driven.feed(1)
+    driven.change(WIND, ahead=None)
+    driven.feed(5000)
+    driven.change(DRUMS, ahead=300)
+    driven.change(Delta("rain"), ahead=2)
+    driven.feed(1)
+    driven.change(Delta("rain"), ahead=None)
     driven.feed(5000)
     driven.feed(5000)
