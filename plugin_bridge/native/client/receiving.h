@@ -75,6 +75,8 @@ static enum outcome begin_stream(audiosep_client *c, const char *text, const cha
     /* A host that has compensated a latency keeps it, if the stream can be played at it. */
     if (l->delay_mode != l->mode || c->delay < latency + slack || c->delay > latency + c->room)
         STORE(c->delay, (uint32_t)(latency + slack));
+    /* Another mode may be of another model. */
+    if (l->delay_mode != l->mode) forget_snapshots(c);
     l->delay_mode = l->mode;
     broken(c, "");
     choose_snapshot(c);
