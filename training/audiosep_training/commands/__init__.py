@@ -32,6 +32,11 @@ COMMANDS = {
         "Train a separator.",
         "train",
     ),
+    "narrow": LazyCommand(
+        "audiosep_training.commands.narrow",
+        "Make a trained streaming network narrower.",
+        "train",
+    ),
     "ablate": LazyCommand(
         "audiosep_training.commands.ablate",
         "Train at several shares of text queries and compare.",

@@ -68,7 +68,7 @@ class TrainingData(LightningDataModule):
             raise ConfigError(
                 f"{config.name} is a streaming network, which is trained on a corpus: --corpus DIR"
             )
-        self._corpus = _open_corpus(data.corpus) if data.corpus else None
+        self._corpus = open_corpus(data.corpus) if data.corpus else None
         self._embed = cache(lambda query: bundled_text_encoder().encode([query])[0])
         self._items = _read_lists(data.lists)
         self._validation = _read_lists(data.validation)
@@ -155,7 +155,7 @@ class TrainingData(LightningDataModule):
     def _source(self) -> BatchSource:
         config = self._config
         if self._corpus is not None:
-            return _corpus_source(self._corpus, config, self._process, self._device)
+            return corpus_source(self._corpus, config, self._process, self._device)
         if self._shards:
             return ShardBatches(self._shards, config, self._process)
         return ListBatches(self._items, config, self._process)
@@ -185,9 +185,15 @@ def sample_rate(config: TrainingConfig) -> int:
     return SAMPLE_RATE if config.streaming else config.sample_rate
 
 
-def _corpus_source(
+def corpus_source(
     corpus: Corpus, config: TrainingConfig, process: Process, device: torch.device
 ) -> BatchSource:
+    """Batches of a corpus, as a configuration asks for them.
+
+    Raises:
+        ConfigError: The batch does not fit.
+        DataError: The corpus holds too little.
+    """
     if not config.streaming:
         return CorpusBatches(corpus, PhraseBook(corpus), config.data, config.seed, process)
     vocabulary = make_vocabulary(corpus)
@@ -199,7 +205,12 @@ def _corpus_source(
         raise DataError(f"{config.data.corpus}: {error}") from None
 
 
-def _open_corpus(folder: str) -> Corpus:
+def open_corpus(folder: str) -> Corpus:
+    """A stored corpus.
+
+    Raises:
+        DataError: There is none, or it is damaged.
+    """
     try:
         return Corpus(folder)
     except (FileNotFoundError, ValueError) as error:
