@@ -107,14 +107,14 @@ def test_what_cannot_be_narrowed_to(changes, message):
 def test_the_command(corpus, streaming_file, audiosep, tmp_path):
     wide = network(dataclasses.replace(LIVE, **WIDE))
     save(wide, tmp_path / "wide.ckpt")
-    given = [streaming_file, "wide.ckpt", "--corpus", corpus, "-o", "narrow.ckpt"]
+    given = [streaming_file, "wide.ckpt", "--corpus", corpus, "-o", "new/narrow.ckpt"]
     given += ["--set", "network.widths=[4,5,6,8]"]
     code, out, error = audiosep("narrow", *given, "--batches", 2)
     assert code == 0 and not out, error
     assert "audiosep train" in error
-    net = load_network(tmp_path / "narrow.ckpt")
+    net = load_network(tmp_path / "new" / "narrow.ckpt")
     assert net.config.widths == (4, 5, 6, 8) and net.config.recurrent == 8
-    started = [streaming_file, "--init", "narrow.ckpt", "--corpus", corpus, "--run", "run"]
+    started = [streaming_file, "--init", "new/narrow.ckpt", "--corpus", corpus, "--run", "run"]
     code, _, error = audiosep("train", *started, *given[-2:], "--set", "run.steps=2")
     assert code == 0, error
     records = [

@@ -16,7 +16,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from audiosep_core.atomic import replacing
 from audiosep_core.model.checkpoint import LIGHTNING_PREFIX
 from audiosep_core.model.streaming_config import StreamingConfig
 from audiosep_core.model.streaming_network import Site, StreamingNetwork
@@ -26,6 +25,7 @@ from audiosep_training.data.batches import Batch, Process
 from audiosep_training.data.data_module import corpus_source, open_corpus
 from audiosep_training.mixer.chance import Chance
 from audiosep_training.mixer.sounds import SAMPLE_RATE
+from audiosep_training.run.checkpoints import AtomicCheckpointIO
 from audiosep_training.run.streaming import step_loss
 
 #: Channels that go or stay together are a set; its name is that of the module that makes them.
@@ -122,10 +122,14 @@ def batches(
 
 
 def save(net: StreamingNetwork, path: Path) -> None:
-    """Write a checkpoint, as ``audiosep train --init`` reads it."""
+    """Write a checkpoint, as ``audiosep train --init`` reads it.
+
+    Raises:
+        CheckpointError: It cannot be written.
+    """
     weights = {f"{LIGHTNING_PREFIX}{name}": value for name, value in net.state_dict().items()}
-    with replacing(path) as partial:
-        torch.save({"config": net.config.to_dict(), "state_dict": weights}, partial)
+    content = {"config": net.config.to_dict(), "state_dict": weights}
+    AtomicCheckpointIO().save_checkpoint(content, path)
 
 
 def check(wide: StreamingConfig, narrow: StreamingConfig) -> None:
